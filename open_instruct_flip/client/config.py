@@ -1,0 +1,77 @@
+"""How a judge model is reached: the one place where a client option is written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from open_instruct_flip.errors import UsageError
+
+TransportName = Literal["litellm", "direct"]
+HOSTED_VLLM = "hosted_vllm/"
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """Endpoint, limits and retries of a judge client. Plain values only: it is pickled into workers."""
+
+    llm_judge_model: str = field(
+        default="", metadata={"help": "Judge model, as litellm names it: hosted_vllm/<served name>, openai/..., ..."}
+    )
+    api_base: str | None = field(
+        default=None,
+        metadata={"help": "URL of the judge server, ending in /v1; several with commas. Else $HOSTED_VLLM_API_BASE"},
+    )
+    api_key_env: str | None = field(
+        default=None, metadata={"help": "Name of the environment variable that holds the judge's API key"}
+    )
+    max_concurrency: int = field(default=256, metadata={"help": "Requests in flight per process"})
+    timeout_s: float = field(
+        default=120.0, metadata={"help": "Seconds one request may take; waiting for a free slot does not count"}
+    )
+    max_attempts: int = field(default=4, metadata={"help": "Requests per judgement, the first included"})
+    retry_wait_s: float = field(
+        default=1.0, metadata={"help": "First wait between attempts, in seconds; doubled each time, with jitter"}
+    )
+    judge_transport: TransportName = field(
+        default="litellm",
+        metadata={
+            "help": "litellm works for every provider; direct sends the same body with less CPU (hosted_vllm only)"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("max_concurrency", "timeout_s", "max_attempts"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"--{name} must be above 0, got {getattr(self, name)!r}")
+
+    def endpoints(self) -> tuple[str | None, ...]:
+        """The URLs that requests go to; `(None,)` lets litellm's provider choose its own.
+
+        Raises:
+            UsageError: No model; or a hosted_vllm model without a URL, whose requests, prompts included,
+                litellm would send to a public host; or a URL without a scheme.
+        """
+        if not self.llm_judge_model:
+            raise UsageError("no judge model given: set --llm_judge_model, for example hosted_vllm/Qwen/Qwen3-4B")
+        hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
+        given = self.api_base or (os.environ.get("HOSTED_VLLM_API_BASE") if hosted else None) or ""
+        urls = tuple(url.strip().rstrip("/") for url in given.split(",") if url.strip())
+        if hosted and not urls:
+            raise UsageError(
+                f"{self.llm_judge_model} needs the URL of its server: give --api_base http://HOST:PORT/v1 or set "
+                "HOSTED_VLLM_API_BASE (start one with `flip judge serve MODEL`)"
+            )
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise UsageError(f"--api_base {url!r} has no http:// or https://; it looks like http://HOST:PORT/v1")
+        return urls or (None,)
+
+    def api_key(self) -> str | None:
+        """The key, read from the environment at each use so that it never stands in a config, a log or a pickle."""
+        if self.api_key_env is None:
+            return None
+        if self.api_key_env not in os.environ:
+            raise UsageError(f"--api_key_env names {self.api_key_env}, which is not set")
+        return os.environ[self.api_key_env]

@@ -1,0 +1,61 @@
+"""Command-line options made from the configuration dataclasses, so that an option is written once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import click
+
+
+def config_options(**configs: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a click command every field of some dataclasses as `--field`, and the built objects as arguments.
+
+    Example:
+        >>> from open_instruct_flip.client.config import ClientConfig
+        >>> @click.command()
+        ... @config_options(client=ClientConfig)
+        ... def show(client):
+        ...     click.echo(client.max_attempts)
+        >>> show(["--max_attempts", "2"], standalone_mode=False)
+        2
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(**values: Any) -> Any:
+            for argument, config in configs.items():
+                names = [f.name for f in dataclasses.fields(config)]
+                values[argument] = config(**{name: values.pop(name) for name in names})
+            return command(**values)
+
+        for config in reversed(configs.values()):
+            hints = get_type_hints(config)
+            for option in reversed(dataclasses.fields(config)):
+                run = _option(option, hints[option.name])(run)
+        return run
+
+    return decorate
+
+
+def _option(option: dataclasses.Field[Any], hint: Any) -> Callable[[Any], Any]:
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    flag = f"--{option.name}"
+    if hint is bool:
+        flag, kind = f"{flag}/--no_{option.name}", None
+    elif get_origin(hint) is Literal:
+        kind = click.Choice(get_args(hint))
+    else:
+        kind = hint
+    return click.option(
+        flag,
+        option.name,
+        type=kind,
+        default=option.default,
+        help=option.metadata["help"],
+        show_default=option.default not in (None, ""),
+    )

@@ -1,0 +1,19 @@
+"""Errors that stop the work, as opposed to failures of one reward (`rewards.FailureKind`)."""
+
+from __future__ import annotations
+
+
+class FlipError(Exception):
+    """What every error of this package derives from; its text is one line a user can act on."""
+
+
+class UsageError(FlipError, ValueError):
+    """A value that can't work: which one, where it came from, what to give instead. Exit code 2."""
+
+
+class JudgeUnusableError(FlipError):
+    """No request to this judge can succeed: no endpoint, unknown model, or a wrong key."""
+
+
+class MissingDependencyError(FlipError, ImportError):
+    """A part of the package needs something that is not installed; the text holds the command that installs it."""

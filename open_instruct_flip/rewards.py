@@ -1,0 +1,115 @@
+"""What a judge returns: a reward, what it cost, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class FailureKind(StrEnum):
+    """Why a response has no reward. None of these says anything about the response's quality."""
+
+    UNREADABLE_REPLY = "unreadable_reply"
+    """The judge answered, but no instruction, score or choice could be found in its text."""
+    EMPTY_REPLY = "empty_reply"
+    """The judge's answer held no text at all."""
+    TIMEOUT = "timeout"
+    """A request took longer than the time a request may take."""
+    UNREACHABLE = "unreachable"
+    """No connection to the judge, or the connection broke."""
+    RATE_LIMITED = "rate_limited"
+    """The server refused the request for its rate (429)."""
+    SERVER_ERROR = "server_error"
+    """The server failed (5xx), or answered with something that is no chat completion."""
+    CONTEXT_OVERFLOW = "context_overflow"
+    """The prompt did not fit the judge's context, even with the response's middle cut out."""
+    REJECTED = "rejected"
+    """The server refused this one request (4xx) for another reason."""
+    UNSCORABLE_INSTRUCTION = "unscorable_instruction"
+    """The true instruction holds no word to compare with, so that no F1 is defined."""
+    INVALID_INPUT = "invalid_input"
+    """The row could not be judged: it lacks an instruction or a response."""
+
+
+REQUEST_FAILURES = frozenset(
+    {
+        FailureKind.TIMEOUT,
+        FailureKind.UNREACHABLE,
+        FailureKind.RATE_LIMITED,
+        FailureKind.SERVER_ERROR,
+        FailureKind.CONTEXT_OVERFLOW,
+        FailureKind.REJECTED,
+    }
+)
+"""Failures of the call; what is left are failures of the reply or of the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and requests that one reward took."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    requests: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.requests + other.requests,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A judge's verdict on one response.
+
+    Attributes:
+        score: The reward in [0, 1], or None when the judge failed. Never 0.0 for a failure.
+        inferred_instruction: FLIP's inference, as compared with the instruction; None for other judges.
+        precision: Share of the inferred instruction's tokens found in the true one, in [0, 1].
+        recall: Share of the true instruction's tokens found in the inferred one, in [0, 1].
+        error: Why `score` is None; None when there is a score.
+        detail: One line on the failure: what was seen, where, and what to do.
+        usage: Tokens and requests spent, failed attempts included where the server reported them.
+        latency_s: Seconds from sending the request to its answer, without waiting for a free slot.
+        reply: The judge's text as it came, for inspection.
+        truncated: Whether the response's middle was cut to fit the judge's context.
+        duplicate: Whether this verdict was taken over from an identical response of the same group.
+    """
+
+    score: float | None = None
+    inferred_instruction: str | None = None
+    precision: float | None = None
+    recall: float | None = None
+    error: FailureKind | None = None
+    detail: str | None = None
+    usage: Usage = Usage()
+    latency_s: float = 0.0
+    reply: str | None = None
+    truncated: bool = False
+    duplicate: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.score is None) == (self.error is None):
+            raise ValueError(f"a reward has either a score or an error, got {self.score=} and {self.error=}")
+        if self.score is not None and not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"a reward's score lies in [0, 1], got {self.score!r}")
+
+    def as_row(self) -> dict[str, Any]:
+        """The fields that `flip score` writes for a response, ready for JSON."""
+        return {
+            "reward": self.score,
+            "inferred_instruction": self.inferred_instruction,
+            "precision": self.precision,
+            "recall": self.recall,
+            "error": None if self.error is None else self.error.value,
+            "detail": self.detail,
+            "usage": {
+                "prompt_tokens": self.usage.prompt_tokens,
+                "completion_tokens": self.usage.completion_tokens,
+                "requests": self.usage.requests,
+            },
+            "latency_s": round(self.latency_s, 4),
+        }

@@ -1,0 +1,59 @@
+"""Metadata and dependencies of open_instruct_flip; the tools' settings stand in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# Trainers, W&B and plotting are extras: the core has to install beside Open Instruct, whatever that pins.
+CORE = ["litellm>=1.72", "aiohttp>=3.10", "tenacity>=8.2", "json-repair>=0.30", "click>=8.1", "rich>=13.0"]
+COMPARE = ["matplotlib>=3.8"]
+TRACKING = ["wandb>=0.23"]
+DATA = ["datasets>=3.0", "pyarrow>=15.0", "datasketch>=1.6"]
+SIMILARITY = ["sacrebleu>=2.4", "rouge-score>=0.1.2"]
+# torch is pinned because its CPU build installs on machines without a GPU; a range would bring CUDA's gigabytes.
+LOCAL = [
+    "torch==2.13.0",
+    "transformers[serving]>=5.20,<6",
+    "trl>=1.16,<2",
+    "accelerate>=1.10",
+    *DATA,
+    *COMPARE,
+    "wandb>=0.31",
+]
+DEV = [
+    "pytest>=8.0",
+    "pytest-asyncio>=1.0",
+    "hypothesis>=6.100",
+    "ruff>=0.14",
+    "mypy>=1.15",
+    *SIMILARITY,
+]
+
+setup(
+    name="open-instruct-flip",
+    version="0.1.0",
+    description="FLIP rewards for Open Instruct: a small judge infers the instruction, token F1 is the reward",
+    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["open_instruct_flip", "open_instruct_flip.*"]),
+    package_data={"open_instruct_flip": ["py.typed", "prompts/*.txt", "local/models/**/*"]},
+    install_requires=CORE,
+    extras_require={
+        "compare": COMPARE,
+        "tracking": TRACKING,
+        "data": DATA,
+        "similarity": SIMILARITY,
+        "local": LOCAL,
+        "dev": DEV,
+    },
+    entry_points={"console_scripts": ["flip=open_instruct_flip.commands.main:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
