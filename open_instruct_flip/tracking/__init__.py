@@ -1,0 +1,1 @@
+"""Run histories, and their comparison."""

@@ -1,0 +1,67 @@
+"""A training run as every reader hands it over: its name, its judge, and one row of metrics per trainer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Axis = Literal["step", "wall_time_s"]
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        name: What the run is called in figures and tables.
+        source: Where it was read from: a folder, or `entity/project/run`.
+        judge: The judge that trained it ("flip", "pointwise", ...), None when unknown.
+        seed: The run's seed, None when unknown.
+        config: The settings the run was started with; empty when unknown.
+        rows: One mapping per trainer step, steps ascending. Each has `step`, `wall_time_s` (seconds since the
+            run's start, absent when unknown), and the metrics known at that step.
+        notes: What a reader had to work around, one line each, to be shown to the user.
+    """
+
+    name: str
+    source: str
+    judge: str | None = None
+    seed: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def metrics(self) -> set[str]:
+        """The metrics that at least one step knows."""
+        return {name for row in self.rows for name in row} - {"step", "wall_time_s"}
+
+    def series(self, metric: str, over: Axis = "step") -> tuple[list[float], list[float]]:
+        """The steps (or seconds) at which `metric` is known, and its values there."""
+        points = [(row[over], row[metric]) for row in self.rows if over in row and metric in row]
+        return [x for x, _ in points], [y for _, y in points]
+
+
+def last_trajectory(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Rows in the order they were logged, as the one trajectory that the run ended on.
+
+    A step below its predecessor's means that the run was resumed from an earlier checkpoint: what was logged
+    from that step on belongs to a policy that no longer exists, and is forgotten. Rows of the same step are
+    merged, the later value wins.
+
+    Example:
+        >>> logged = [{"step": 1, "kl": 0.1}, {"step": 2, "kl": 0.2}, {"step": 3, "kl": 0.3}, {"step": 2, "kl": 0.5}]
+        >>> last_trajectory(logged)
+        ({'step': 1, 'kl': 0.1}, {'step': 2, 'kl': 0.5})
+    """
+    kept: list[Row] = []
+    for row in rows:
+        resumed = bool(kept) and row["step"] < kept[-1]["step"]
+        while resumed and kept and kept[-1]["step"] >= row["step"]:
+            kept.pop()
+        if kept and kept[-1]["step"] == row["step"]:
+            kept[-1] = kept[-1] | row
+        else:
+            kept.append(dict(row))
+    return tuple(kept)
