@@ -22,6 +22,7 @@ class Run:
         config: The settings the run was started with; empty when unknown.
         rows: One mapping per trainer step, steps ascending. Each has `step`, `wall_time_s` (seconds since the
             run's start, absent when unknown), and the metrics known at that step.
+        logged_as: The trainer's own key of each metric, where it differs from the name used here.
         notes: What a reader had to work around, one line each, to be shown to the user.
     """
 
@@ -31,6 +32,7 @@ class Run:
     seed: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
+    logged_as: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> set[str]:

@@ -1,0 +1,123 @@
+"""The metrics that runs are compared by, and what each trainer calls them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from open_instruct_flip.tracking.run import Row, Run, last_trajectory
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One compared metric.
+
+    Attributes:
+        name: Its key in a run's rows.
+        title: Its name in figures and tables.
+        unit: What its values are counted in; empty for plain numbers.
+        better: Which end is good; None where neither is, so that no best value is shown.
+        aliases: What trainers log it as, `train/` prefix left off; `*` stands for a judge's name. The first that is
+            present counts; an alias with `+` is a sum.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"] | None
+    aliases: tuple[str, ...]
+
+
+METRICS = (
+    Metric("reward", "Reward", "", "higher", ("reward", "objective/general-*_reward", "objective/verifiable_reward")),
+    Metric("true_rate", "True rate", "", "higher", ("true_rate", "rewards/true_rate/mean")),
+    Metric("heldout_true_rate", "True rate, held-out", "", "higher", ("heldout_true_rate", "eval/heldout_true_rate")),
+    Metric("f1", "Instruction F1", "", "higher", ("f1", "flip/f1_mean", "flip/f1", "rewards/f1/mean")),
+    Metric(
+        "completion_length", "Completion length", "tokens", None, ("completions/mean_length", "val/sequence_lengths")
+    ),
+    Metric("kl", "KL to the reference", "nats/token", None, ("kl", "objective/kl2_avg")),
+    Metric("entropy", "Policy entropy", "nats/token", None, ("entropy", "policy/entropy_avg")),
+    Metric("grad_norm", "Gradient norm", "", None, ("grad_norm", "optim/grad_norm")),
+    Metric(
+        "judge_latency_s",
+        "Judge latency",
+        "s",
+        "lower",
+        ("judge_latency_s", "flip/judge_latency_s", "flip/judge_latency_s_mean", "flip/judge_latency_mean_s"),
+    ),
+    Metric(
+        "judge_failure_rate",
+        "Judge failures",
+        "share",
+        "lower",
+        ("judge_failure_rate", "flip/judge_failure_rate", "flip/parse_failure_rate+flip/request_failure_rate"),
+    ),
+)
+
+# Neither `_step` (it advances at every wandb.log) nor Open Instruct's `global_step` (it counts episodes) is a step.
+STEP_KEYS = ("training_step", "train/global_step", "step")
+SECONDS_KEYS = ("wall_time_s", "_runtime")
+
+
+def known_metrics(runs: Iterable[Run]) -> list[Metric]:
+    """The metrics that at least one run knows, in the order of `METRICS`."""
+    known = {name for run in runs for name in run.metrics()}
+    return [metric for metric in METRICS if metric.name in known]
+
+
+def canonical_rows(logged: Iterable[Mapping[str, Any]]) -> tuple[tuple[Row, ...], dict[str, str]]:
+    """Turn a trainer's log records into rows under this module's names.
+
+    A record without a step belongs to the step last seen; records before the first step are left out.
+
+    Args:
+        logged: Records in the order they were logged. Whatever is no finite number in them is left out.
+
+    Returns:
+        The rows of the run's last trajectory, and for each metric found the key it was logged as.
+    """
+    rows: list[Row] = []
+    logged_as: dict[str, str] = {}
+    step: float | None = None
+    for record in map(_numbers, logged):
+        step = _first(record, STEP_KEYS, step)
+        if step is None:
+            continue
+        row: Row = {"step": int(step)}
+        seconds = _first(record, SECONDS_KEYS, None)
+        if seconds is not None:
+            row["wall_time_s"] = seconds
+        found = _find_metrics(record)
+        rows.append(row | {name: value for name, (_, value) in found.items()})
+        logged_as = {name: key for name, (key, _) in found.items()} | logged_as
+    return last_trajectory(rows), logged_as
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in record.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+
+
+def _first(record: Mapping[str, float], keys: Iterable[str], default: float | None) -> float | None:
+    return next((record[key] for key in keys if key in record), default)
+
+
+def _find_metrics(record: Mapping[str, float]) -> dict[str, tuple[str, float]]:
+    keys = {key.removeprefix("train/"): key for key in record}
+    found: dict[str, tuple[str, float]] = {}
+    for metric in METRICS:
+        for alias in metric.aliases:
+            parts = [key for part in alias.split("+") if (key := _match(part, keys))]
+            if len(parts) == alias.count("+") + 1:
+                found[metric.name] = ("+".join(parts), sum(record[part] for part in parts))
+                break
+    return found
+
+
+def _match(alias: str, keys: Mapping[str, str]) -> str | None:
+    if "*" not in alias:
+        return keys.get(alias)
+    return next((keys[key] for key in sorted(keys) if fnmatchcase(key, alias)), None)
