@@ -1,0 +1,164 @@
+"""The judge client: endpoints, bounded concurrency and the one retry layer, over a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+
+import tenacity
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, Transport
+from open_instruct_flip.rewards import FailureKind, Usage
+
+logger = logging.getLogger(__name__)
+
+ENDPOINT_REST_S = 5.0
+"""How long an endpoint that could not be reached is passed over while others can."""
+MAX_RETRY_WAIT_S = 30.0
+
+
+class JudgeClient:
+    """Sends chat requests to a judge model.
+
+    Holds configuration only, so that it pickles; connections belong to the event loop that uses them and are
+    closed with it, or by `aclose`.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        config.endpoints()  # an impossible endpoint is refused here, before any request
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Send a request, again where that can help.
+
+        Raises:
+            RequestFailed: All attempts failed, or the first one did in a way that no other can mend.
+            JudgeUnusableError: No request to this judge can succeed.
+        """
+        connections = await _connections(self.config)
+        attempts = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, RequestFailed) and error.retryable),
+            wait=_wait(self.config.retry_wait_s),
+            stop=tenacity.stop_after_attempt(self.config.max_attempts),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                number = attempt.retry_state.attempt_number
+                try:
+                    completion = await connections.send(request)
+                except RequestFailed as error:
+                    error.requests = number
+                    raise
+        return replace(completion, usage=completion.usage + Usage(requests=number - 1))
+
+    async def aclose(self) -> None:
+        """Close this client's connections on the running event loop."""
+        connections = _LOOPS.get(asyncio.get_running_loop(), {}).pop(self.config, None)
+        if connections is not None:
+            await connections.aclose()
+
+
+class _Connections:
+    """What a client needs on one event loop: a transport, free slots, and how busy each endpoint is."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._in_flight: dict[str | None, int] = dict.fromkeys(config.endpoints(), 0)
+        self._rests_until: dict[str | None, float] = {}
+        self._lifetime = self._live()
+        self._transport: Transport | None = None
+
+    async def send(self, request: ChatRequest) -> Completion:
+        """One attempt, once a slot is free. The time limit covers the request, not the wait for its slot."""
+        if self._transport is None:
+            self._transport = await anext(self._lifetime)
+        async with self._slots:
+            endpoint = self._least_busy()
+            self._in_flight[endpoint] += 1
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(self._config.timeout_s):
+                    completion = await self._transport.complete(request, endpoint, self._config.timeout_s)
+            except TimeoutError as error:
+                raise RequestFailed(
+                    FailureKind.TIMEOUT,
+                    f"{endpoint or self._config.llm_judge_model} did not answer within {self._config.timeout_s:g} s",
+                    retryable=True,
+                ) from error
+            except RequestFailed as error:
+                if error.kind is FailureKind.UNREACHABLE:
+                    self._rests_until[endpoint] = time.monotonic() + ENDPOINT_REST_S
+                raise
+            finally:
+                self._in_flight[endpoint] -= 1
+        return replace(completion, latency_s=time.perf_counter() - started)
+
+    async def aclose(self) -> None:
+        await self._lifetime.aclose()
+
+    def _least_busy(self) -> str | None:
+        now = time.monotonic()
+        awake = [e for e in self._in_flight if self._rests_until.get(e, 0.0) <= now]
+        return min(awake or self._in_flight, key=self._in_flight.__getitem__)
+
+    async def _live(self) -> AsyncGenerator[Transport, None]:
+        # An event loop closes its unfinished asynchronous generators when it ends (asyncio.run does it), so that
+        # connections are closed even where nobody calls aclose.
+        transport = _make_transport(self._config)
+        try:
+            yield transport
+        finally:
+            await transport.aclose()
+
+
+# Keyed by loop, then by configuration: clients of equal configuration share connections and slots.
+_LOOPS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, _Connections]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def _connections(config: ClientConfig) -> _Connections:
+    of_loop = _LOOPS.setdefault(asyncio.get_running_loop(), {})
+    if config not in of_loop:
+        # Importing takes seconds, which the loop may owe to others: a policy engine runs on it.
+        await asyncio.to_thread(_import_transport)
+        of_loop.setdefault(config, _Connections(config))
+    return of_loop[config]
+
+
+def _import_transport() -> None:
+    from open_instruct_flip.client.litellm_transport import load_litellm
+
+    load_litellm()
+
+
+def _make_transport(config: ClientConfig) -> Transport:
+    from open_instruct_flip.client.litellm_transport import LitellmTransport
+
+    return LitellmTransport(config)
+
+
+def _wait(first_s: float) -> Callable[[tenacity.RetryCallState], float]:
+    backoff = tenacity.wait_random_exponential(multiplier=first_s, max=MAX_RETRY_WAIT_S)
+
+    def wait_s(state: tenacity.RetryCallState) -> float:
+        asked = getattr(_error(state), "retry_after_s", None)
+        return backoff(state) if asked is None else min(asked, MAX_RETRY_WAIT_S)
+
+    return wait_s
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    logger.debug("attempt %d failed: %s", state.attempt_number, _error(state))
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -1,0 +1,159 @@
+"""The transport through litellm: any provider, `hosted_vllm/` first. The only file that knows litellm."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import aiohttp
+
+from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, read_completion, status_failure
+from open_instruct_flip.errors import JudgeUnusableError
+from open_instruct_flip.rewards import FailureKind
+
+
+class LitellmTransport:
+    """One litellm client on one event loop.
+
+    litellm's own pool holds 100 connections in some versions, and waiting for one counts as timeout. So the
+    session is ours and unbounded; how much is in flight is the judge client's business.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), cookie_jar=aiohttp.DummyCookieJar()
+        )
+        self._clients: dict[str | None, dict[str, Any]] = {}
+
+    async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
+        """Send one request; see `Transport.complete`."""
+        litellm = load_litellm()
+        where = endpoint or self._config.llm_judge_model
+        if endpoint not in self._clients:
+            self._clients[endpoint] = self._client_arguments(endpoint)
+        try:
+            response = await litellm.acompletion(
+                model=self._config.llm_judge_model,
+                timeout=timeout_s,
+                max_retries=0,
+                drop_params=True,
+                **self._clients[endpoint],
+                **request.parameters(),
+                **_provider_fields(request, self._config.llm_judge_model),
+            )
+        except Exception as error:  # litellm raises its own classes, openai's, httpx's and plain ones
+            raise _failure(error, where, self._config.llm_judge_model) from error
+        return read_completion(_as_body(response), where=where)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    def _client_arguments(self, endpoint: str | None) -> dict[str, Any]:
+        """How litellm reaches an endpoint: its URL, its key, and our session."""
+        litellm = load_litellm()
+        key = self._config.api_key()
+        arguments = {name: value for name, value in (("api_base", endpoint), ("api_key", key)) if value is not None}
+        if "shared_session" in inspect.signature(litellm.acompletion).parameters:
+            return arguments | {"shared_session": self._session}
+        if not self._config.llm_judge_model.startswith(HOSTED_VLLM):
+            return arguments
+        return arguments | {"client": _openai_client(self._session, endpoint, key)}
+
+
+@lru_cache(maxsize=1)
+def load_litellm() -> ModuleType:
+    """Import litellm, once and at first use: it takes seconds, and would fetch a price list from the network."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm
+
+
+def _openai_client(session: aiohttp.ClientSession, endpoint: str | None, key: str | None) -> Any:
+    """The client that litellm before 1.76 uses for hosted_vllm, on our session."""
+    import httpx
+    import openai
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
+
+    return openai.AsyncOpenAI(
+        api_key=key or os.environ.get("HOSTED_VLLM_API_KEY") or "none",
+        base_url=endpoint,
+        max_retries=0,
+        http_client=httpx.AsyncClient(transport=LiteLLMAiohttpTransport(client=lambda: session)),
+    )
+
+
+def _provider_fields(request: ChatRequest, model: str) -> dict[str, Any]:
+    # Only vLLM and servers like it know these fields; others refuse the request over them.
+    if request.extra_body and model.startswith(HOSTED_VLLM):
+        return {"extra_body": request.extra_body}
+    return {}
+
+
+def _as_body(response: Any) -> dict[str, Any]:
+    body: dict[str, Any] = response.model_dump()
+    body.setdefault("prompt_logprobs", getattr(response, "prompt_logprobs", None))
+    return body
+
+
+def _failure(error: Exception, where: str, model: str) -> Exception:
+    """The failure that an exception out of litellm stands for."""
+    if isinstance(error, RequestFailed):
+        return error
+    if type(error).__name__ == "ContextWindowExceededError":
+        return RequestFailed(FailureKind.CONTEXT_OVERFLOW, f"{where}: {_line(error)}")
+    if type(error).__name__ == "Timeout" or _caused_by(error, TimeoutError):
+        return RequestFailed(FailureKind.TIMEOUT, f"{where} did not answer in time", retryable=True)
+    if _caused_by(error, (aiohttp.ClientConnectionError, ConnectionError)) or "ConnectError" in _chain(error):
+        return RequestFailed(
+            FailureKind.UNREACHABLE, f"no connection to {where}: {_line(_root(error))}", retryable=True
+        )
+    status = getattr(error, "status_code", None)
+    if status in (401, 403):
+        return JudgeUnusableError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
+    if status == 404:
+        return JudgeUnusableError(f"{where} knows no model {model!r} (404): {_line(error)}")
+    if isinstance(status, int):
+        return status_failure(status, _line(error), where=where, retry_after_s=_retry_after_s(error))
+    return RequestFailed(FailureKind.SERVER_ERROR, f"{where}: {type(error).__name__}: {_line(error)}", retryable=True)
+
+
+def _retry_after_s(error: Exception) -> float | None:
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    try:
+        return float(headers.get("retry-after", ""))
+    except (TypeError, ValueError):
+        return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain, current = [], error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__  # type: ignore[assignment]
+    return chain
+
+
+def _caused_by(error: BaseException, kinds: type[BaseException] | tuple[type[BaseException], ...]) -> bool:
+    return any(isinstance(cause, kinds) for cause in _causes(error) if not isinstance(cause, asyncio.CancelledError))
+
+
+def _chain(error: BaseException) -> set[str]:
+    return {type(cause).__name__ for cause in _causes(error)}
+
+
+def _root(error: BaseException) -> BaseException:
+    return _causes(error)[-1]
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,155 @@
+"""A request to a judge model and its answer, whatever carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from open_instruct_flip.conversation import Message
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.rewards import FailureKind, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat completion.
+
+    Attributes:
+        messages: The chat, a system message first where there is one.
+        max_tokens: Tokens each answer may have.
+        temperature: Sampling temperature.
+        n: Answers wanted.
+        seed: Sampling seed, or None.
+        response_format: An OpenAI `response_format`, or None for free text.
+        extra_body: Further fields of the body that only some servers know.
+    """
+
+    messages: Sequence[Message]
+    max_tokens: int
+    temperature: float = 0.0
+    n: int = 1
+    seed: int | None = None
+    response_format: dict[str, Any] | None = None
+    extra_body: dict[str, Any] | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The request as keyword arguments of an OpenAI-style call, without the fields that are not set."""
+        values: dict[str, Any] = {
+            "messages": list(self.messages),
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+        }
+        optional = {"n": self.n if self.n > 1 else None, "seed": self.seed, "response_format": self.response_format}
+        return values | {name: value for name, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Answers to one request.
+
+    Attributes:
+        texts: The answers. Where a server put all text into its reasoning field, that text.
+        finish_reasons: Why each answer ended, "stop" or "length" as a rule.
+        usage: Tokens of the request, with all attempts counted as requests.
+        latency_s: Seconds the successful request took.
+        prompt_logprobs: vLLM's log-probabilities of the prompt's tokens, where asked for.
+    """
+
+    texts: tuple[str, ...]
+    finish_reasons: tuple[str, ...]
+    usage: Usage
+    latency_s: float = 0.0
+    prompt_logprobs: Sequence[Any] | None = None
+
+
+class RequestFailed(FlipError):
+    """A request that brought no completion.
+
+    Attributes:
+        kind: What went wrong.
+        retryable: Whether the same request may succeed a moment later.
+        retry_after_s: How long the server asked to wait, or None.
+        requests: How many requests were sent in all.
+    """
+
+    def __init__(
+        self, kind: FailureKind, detail: str, *, retryable: bool = False, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.requests = 1
+
+
+class Transport(Protocol):
+    """Carries one request to one endpoint. It neither retries nor queues."""
+
+    async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
+        """Send the request.
+
+        Raises:
+            RequestFailed: It brought no completion.
+            JudgeUnusableError: No request to this judge can succeed.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+def read_completion(body: Any, *, where: str) -> Completion:
+    """A completion from the body of an OpenAI-style answer.
+
+    Raises:
+        RequestFailed: The body is no chat completion, or holds no choice.
+    """
+    try:
+        choices = body["choices"]
+        texts = tuple(_text(choice["message"]) for choice in choices)
+        finish_reasons = tuple(choice.get("finish_reason") or "" for choice in choices)
+        used = body.get("usage") or {}
+        usage = Usage(used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0, 1)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RequestFailed(
+            FailureKind.SERVER_ERROR,
+            f"{where} answered with something that is no chat completion: {error!r}",
+            retryable=True,
+        ) from error
+    if not texts:
+        raise RequestFailed(FailureKind.SERVER_ERROR, f"{where} answered without any choice", retryable=True)
+    return Completion(texts, finish_reasons, usage, prompt_logprobs=body.get("prompt_logprobs"))
+
+
+def _text(message: Any) -> str:
+    for field in ("content", "reasoning_content", "reasoning"):
+        text = message.get(field)
+        if isinstance(text, str) and text.strip():
+            return text
+    return ""
+
+
+def status_failure(status: int, message: str, *, where: str, retry_after_s: float | None = None) -> RequestFailed:
+    """What an HTTP status below 200 or above 299 means for the request.
+
+    Returns the failure for the caller to raise; see `client.fatal` for those that make every call senseless.
+    """
+    text = " ".join(message.split())[:300]
+    detail = f"{where} answered {status}: {text}"
+    if status == 400 and _is_overflow(text):
+        return RequestFailed(FailureKind.CONTEXT_OVERFLOW, detail)
+    if status == 408:
+        return RequestFailed(FailureKind.TIMEOUT, detail, retryable=True)
+    if status == 429:
+        return RequestFailed(FailureKind.RATE_LIMITED, detail, retryable=True, retry_after_s=retry_after_s)
+    if status >= 500:
+        return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True, retry_after_s=retry_after_s)
+    return RequestFailed(FailureKind.REJECTED, detail)
+
+
+def _is_overflow(message: str) -> bool:
+    text = message.lower()
+    return "context length" in text or "context window" in text or "maximum model length" in text or "too long" in text

@@ -1,0 +1,222 @@
+"""What every judge shares: its configuration, its client, and how a response is made to fit."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+from open_instruct_flip.client.background import run_sync
+from open_instruct_flip.client.client import JudgeClient
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.conversation import Message, check_conversation
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.prompts import Prompt, load_prompt
+from open_instruct_flip.reply import UnreadableReply
+from open_instruct_flip.rewards import FailureKind, Reward, Usage
+
+Verdict = TypeVar("Verdict")
+
+CUT = "\n[...]\n"
+"""Stands where a response's middle was cut out."""
+MIN_RESPONSE_CHARS = 256
+"""A response is not cut shorter than this to make it fit the judge's context."""
+
+
+class Judge(ABC):
+    """Turns a group, one conversation with n responses to it, into n rewards.
+
+    Args:
+        model: Judge model as litellm names it, such as "hosted_vllm/Qwen/Qwen3-4B".
+        api_base: URL of its server, or several with commas; else `HOSTED_VLLM_API_BASE`.
+        options: Any other field of `JudgeConfig` and `ClientConfig` by its name.
+
+    Raises:
+        UsageError: An option is unknown or its value can't work.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, model: str = "", api_base: str | None = None, **options: Any) -> None:
+        of_judge = {f.name for f in fields(JudgeConfig)}
+        of_client = {f.name for f in fields(ClientConfig)} - {"llm_judge_model", "api_base"}
+        unknown = options.keys() - of_judge - of_client
+        if unknown:
+            known = ", ".join(sorted(of_judge | of_client))
+            raise UsageError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has {known}")
+        self.config = JudgeConfig(**{k: v for k, v in options.items() if k in of_judge})
+        client = {k: v for k, v in options.items() if k in of_client}
+        self.client = JudgeClient(ClientConfig(llm_judge_model=model, api_base=api_base, **client))
+
+    @classmethod
+    def from_config(cls, judge: JudgeConfig, client: ClientConfig) -> Self:
+        """A judge from its two configurations, as the commands and the training adapters hold them."""
+        made = cls.__new__(cls)
+        made.config = judge
+        made.client = JudgeClient(client)
+        return made
+
+    async def score(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        """Judge the responses to a conversation.
+
+        Args:
+            conversation: Turns of `{"role", "content"}` that end with the user turn that was answered.
+            responses: The responses, as text.
+
+        Returns:
+            One reward per response, in order. Where the judge failed, its `score` is None and `error` says why.
+
+        Raises:
+            UsageError: The conversation can't be judged.
+            JudgeUnusableError: No request to this judge can succeed: no endpoint, unknown model, wrong key.
+        """
+        check_conversation(conversation)
+        if isinstance(responses, str):
+            raise UsageError("responses is a list of texts, got a single text; pass [response]")
+        for number, response in enumerate(responses):
+            if not isinstance(response, str):
+                raise UsageError(f"response {number} is no text but {type(response).__name__}")
+        return await self._score_group(conversation, responses)
+
+    def score_sync(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        """`score` for code without an event loop, and for notebooks."""
+        return run_sync(self.score(conversation, responses))
+
+    async def aclose(self) -> None:
+        """Close the judge's connections on the running event loop; they also close with the loop itself."""
+        await self.client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @abstractmethod
+    async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        """Judge checked input."""
+
+    def _prompt(self, name: str) -> Prompt:
+        return load_prompt(name, self.config.prompt_dir)
+
+    async def _ask(self, messages: Sequence[Message], schema: dict[str, Any] | None = None) -> Completion:
+        """Send a prompt with this judge's sampling settings."""
+        config = self.config
+        request = ChatRequest(
+            messages,
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            n=config.num_samples,
+            seed=config.seed,
+            response_format=json_schema(schema) if config.json_schema and schema else None,
+            # The switch of Qwen3 and its kind; templates without it ignore the field.
+            extra_body={"chat_template_kwargs": {"enable_thinking": config.thinking}},
+        )
+        return await self.client.complete(request)
+
+
+class ResponseJudge(Judge):
+    """A judge that looks at one response at a time. Identical responses of a group are judged once."""
+
+    async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        distinct = list(dict.fromkeys(responses))
+        judged = await asyncio.gather(*(self._score_response(conversation, response) for response in distinct))
+        reward_of = dict(zip(distinct, judged, strict=True))
+        return [reward_of.pop(r) if r in reward_of else _taken_over(judged[distinct.index(r)]) for r in responses]
+
+    async def _score_response(self, conversation: Sequence[Message], response: str) -> Reward:
+        """Judge one response."""
+        try:
+            completion, truncated = await self._ask_judge(conversation, response)
+        except RequestFailed as error:
+            return failed_request(error)
+        seen: dict[str, Any] = {
+            "usage": completion.usage,
+            "latency_s": completion.latency_s,
+            "reply": completion.texts[0],
+            "truncated": truncated,
+        }
+        try:
+            return Reward(**self._verdict(conversation, completion.texts), **seen)
+        except UnreadableReply as error:
+            spoke = any(text.strip() for text in completion.texts)
+            kind = FailureKind.UNREADABLE_REPLY if spoke else FailureKind.EMPTY_REPLY
+            cut = f"; cut off at max_tokens={self.config.max_tokens}" if "length" in completion.finish_reasons else ""
+            return Reward(error=kind, detail=f"{error}{cut}", **seen)
+
+    @abstractmethod
+    async def _ask_judge(self, conversation: Sequence[Message], response: str) -> tuple[Completion, bool]:
+        """Ask about one response: the answers, and whether the response had to be shortened."""
+
+    @abstractmethod
+    def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
+        """The reward's fields that the replies amount to; raises UnreadableReply when none can be read."""
+
+    async def _ask_about(
+        self, response: str, messages: Callable[[str], Sequence[Message]], schema: dict[str, Any]
+    ) -> tuple[Completion, bool]:
+        """Ask about a response, with its middle cut out as far as the judge's context demands.
+
+        Only the response is ever shortened, never the judge's own instructions.
+
+        Returns:
+            The answer, and whether the response was shortened.
+        """
+        limit = self.config.max_response_chars or len(response)
+        text, requests = shorten(response, limit), 0
+        while True:
+            try:
+                completion = await self._ask(messages(text), schema)
+            except RequestFailed as error:
+                error.requests += requests
+                requests = error.requests
+                if error.kind is not FailureKind.CONTEXT_OVERFLOW or len(text) // 2 < MIN_RESPONSE_CHARS:
+                    raise
+                text = shorten(response, len(text) // 2)
+            else:
+                return replace(completion, usage=completion.usage + Usage(requests=requests)), text != response
+
+
+def readable(replies: Sequence[str], read: Callable[[str], Verdict]) -> list[Verdict]:
+    """What can be read among several replies to one request; raises the first UnreadableReply when nothing can."""
+    verdicts, unread = [], []
+    for reply in replies:
+        try:
+            verdicts.append(read(reply))
+        except UnreadableReply as error:
+            unread.append(error)
+    if not verdicts:
+        raise unread[0]
+    return verdicts
+
+
+def shorten(response: str, max_chars: int) -> str:
+    """A response of at most `max_chars` characters: its middle is cut, its beginning and its end stay.
+
+    Example:
+        >>> shorten("abcdefghij" * 10, 27)
+        'abcdefghij\\n[...]\\nabcdefghij'
+    """
+    if len(response) <= max_chars:
+        return response
+    kept = max(max_chars - len(CUT), 2) // 2
+    return response[:kept] + CUT + response[-kept:]
+
+
+def failed_request(error: RequestFailed) -> Reward:
+    """The reward that a failed request leaves: none, with its reason."""
+    return Reward(error=error.kind, detail=error.detail, usage=Usage(requests=error.requests))
+
+
+def json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAI `response_format` that forces an object with exactly these properties, in this order."""
+    body = {"type": "object", "properties": schema, "required": list(schema), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": body}}
+
+
+def _taken_over(reward: Reward) -> Reward:
+    return replace(reward, duplicate=True, usage=Usage(), latency_s=0.0)

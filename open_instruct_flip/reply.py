@@ -1,0 +1,129 @@
+"""What a judge's reply says: an instruction, a score, a choice, a ranking, or nothing that can be read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.fields import Field, as_text, find_field, without_thinking
+from open_instruct_flip.similarity import is_scorable
+
+_INSTRUCTION = Field(("instruction", "instructions", "prompt", "query", "question", "request", "task"))
+_SCORE = Field(("score", "rating", "grade", "points", "mark"))
+_WINNER = Field(("winner", "betterresponse", "better_response", "better response", "choice", "verdict", "preferred"))
+_RANKING = Field(("ranking", "ranks", "rank", "order"))
+
+_PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
+_FRACTION = re.compile(r"(-?\d+(?:[.,]\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)", re.I)
+_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
+_SCORE_IN_PROSE = re.compile(
+    r"\b(?:score|rating|grade)\b[\s*_\"':=\[(]*(?:is|of)?[\s*_\"':=\[(]*(-?\d+(?:[.,]\d+)?(?:\s*(?:/|out of)\s*\d+)?)",
+    re.I,
+)
+_BEST_SCORE = 10.0
+
+
+class UnreadableReply(FlipError, ValueError):
+    """A judge's reply that holds no readable verdict; `text` is the reply."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(f"{reason}: {text[:160]!r}{'...' if len(text) > 160 else ''}")
+        self.reason = reason
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (UnreadableReply, (self.reason, self.text))
+
+
+def inferred_instruction(text: str) -> str:
+    """The instruction that a judge inferred.
+
+    Args:
+        text: The judge's reply, as it came.
+
+    Returns:
+        The instruction, stripped; lone surrogates are replaced, so that it can be written as UTF-8.
+
+    Raises:
+        UnreadableReply: There is none: no instruction field, a field without a word, or the prompt's own placeholder.
+
+    Example:
+        >>> inferred_instruction('Sure! ```json\\n{"reasoning": "It defines.", "instruction": "Define soil."}\\n```')
+        'Define soil.'
+    """
+    value = find_field(text, _INSTRUCTION)
+    if value is None:
+        raise UnreadableReply("the reply holds no instruction", text)
+    instruction = as_text(value).encode("utf-8", "replace").decode()
+    if not is_scorable(instruction) or _PLACEHOLDER.fullmatch(instruction):
+        raise UnreadableReply("the reply's instruction is empty or the prompt's placeholder", text)
+    return instruction
+
+
+def pointwise_score(text: str) -> float:
+    """A judge's score on the scale of 1 to 10, as a reward in [0, 1]; "8/10", 8 and "score: 8" are all 0.8.
+
+    Raises:
+        UnreadableReply: No number, several, or one off the scale.
+    """
+    value = find_field(text, _SCORE)
+    if value is None:
+        answer, thought_aloud = without_thinking(text)
+        spoken = [] if thought_aloud else _SCORE_IN_PROSE.findall(answer)
+        value = spoken[-1] if spoken else _bare(answer)
+    score = _on_scale(value)
+    if score is None:
+        raise UnreadableReply("the reply holds no score from 1 to 10", text)
+    return score
+
+
+def choice(text: str) -> str:
+    """Which of two responses a judge prefers: "A", "B" or "tie".
+
+    Raises:
+        UnreadableReply: The reply names neither.
+    """
+    verdict = find_field(text, _WINNER)
+    if verdict is None:
+        bracketed = re.findall(r"\[\[\s*(\w+)\s*\]\]", without_thinking(text)[0])
+        verdict = bracketed[-1] if bracketed else _bare(without_thinking(text)[0])
+    words = re.sub(r"response|assistant|answer|[\W_]+", " ", as_text(verdict).lower()).split()
+    match words:
+        case ["a"] | ["b"]:
+            return words[0].upper()
+        case ["tie" | "tied" | "equal" | "both" | "neither" | "draw" | "none"]:
+            return "tie"
+    raise UnreadableReply("the reply chooses neither A, B nor a tie", text)
+
+
+def ranking(text: str, count: int) -> list[int]:
+    """A judge's ranking of `count` responses: their positions from 0, the best first.
+
+    Raises:
+        UnreadableReply: The reply does not list every response exactly once.
+    """
+    value = find_field(text, _RANKING)
+    numbers = [int(n) for n in re.findall(r"\d+", as_text(value))] if value is not None else []
+    if sorted(numbers) != list(range(1, count + 1)):
+        raise UnreadableReply(f"the reply does not rank the responses 1 to {count} once each", text)
+    return [number - 1 for number in numbers]
+
+
+def _bare(answer: str) -> str:
+    """An answer that is nothing but its verdict; in a longer text a number or a letter can mean anything."""
+    return answer.strip() if len(answer.strip()) <= len("Response A is better.") else ""
+
+
+def _on_scale(value: Any) -> float | None:
+    if isinstance(value, dict):
+        return _on_scale(next((v for k, v in value.items() if _SCORE.matches(k) or k.lower() == "overall"), None))
+    text = str(value) if not isinstance(value, bool) else ""
+    fraction = _FRACTION.search(text)
+    if fraction:
+        best = float(fraction.group(2))
+        score = float(fraction.group(1).replace(",", ".")) / best if best else -1.0
+    else:
+        numbers = {float(n.replace(",", ".")) for n in _NUMBER.findall(text)}
+        score = numbers.pop() / _BEST_SCORE if len(numbers) == 1 else -1.0
+    return score if 0.0 <= score <= 1.0 else None
