@@ -19,6 +19,7 @@ class Metric:
         name: Its key in a run's rows.
         title: Its name in figures and tables.
         unit: What its values are counted in; empty for plain numbers.
+        share: Whether its values lie in [0, 1] (a reward may: that depends on the run).
         better: Which end is good; None where neither is, so that no best value is shown.
         aliases: What trainers log it as, `train/` prefix left off; `*` stands for a judge's name. The first that is
             present counts; an alias with `+` is a sum.
@@ -27,32 +28,49 @@ class Metric:
     name: str
     title: str
     unit: str
+    share: bool
     better: Literal["higher", "lower"] | None
     aliases: tuple[str, ...]
 
+    def format(self, value: float) -> str:
+        """A value as figures and tables show it, without its unit."""
+        if self.name == "judge_failure_rate":
+            return f"{value:.1%}"
+        if self.share or 1 <= abs(value) < 10:
+            return f"{value:.2f}"
+        return f"{value:.1f}" if 10 <= abs(value) < 100 else f"{value:.3g}"
+
 
 METRICS = (
-    Metric("reward", "Reward", "", "higher", ("reward", "objective/general-*_reward", "objective/verifiable_reward")),
-    Metric("true_rate", "True rate", "", "higher", ("true_rate", "rewards/true_rate/mean")),
-    Metric("heldout_true_rate", "True rate, held-out", "", "higher", ("heldout_true_rate", "eval/heldout_true_rate")),
-    Metric("f1", "Instruction F1", "", "higher", ("f1", "flip/f1_mean", "flip/f1", "rewards/f1/mean")),
     Metric(
-        "completion_length", "Completion length", "tokens", None, ("completions/mean_length", "val/sequence_lengths")
+        "reward", "Reward", "", True, "higher", ("reward", "objective/general-*_reward", "objective/verifiable_reward")
     ),
-    Metric("kl", "KL to the reference", "nats/token", None, ("kl", "objective/kl2_avg")),
-    Metric("entropy", "Policy entropy", "nats/token", None, ("entropy", "policy/entropy_avg")),
-    Metric("grad_norm", "Gradient norm", "", None, ("grad_norm", "optim/grad_norm")),
+    Metric("true_rate", "True rate", "", True, "higher", ("true_rate", "rewards/true_rate/mean")),
+    Metric("heldout_true_rate", "True rate, held-out", "", True, "higher", ("heldout_true_rate",)),
+    Metric("f1", "Instruction F1", "", True, "higher", ("f1", "flip/f1_mean", "flip/f1", "rewards/f1/mean")),
+    Metric(
+        "completion_length",
+        "Completion length",
+        "tokens",
+        False,
+        None,
+        ("completion_length", "completions/mean_length", "val/sequence_lengths"),
+    ),
+    Metric("kl", "KL to reference", "nats/token", False, None, ("kl", "objective/kl2_avg")),
+    Metric("entropy", "Policy entropy", "nats/token", False, None, ("entropy", "policy/entropy_avg")),
     Metric(
         "judge_latency_s",
         "Judge latency",
         "s",
+        False,
         "lower",
-        ("judge_latency_s", "flip/judge_latency_s", "flip/judge_latency_s_mean", "flip/judge_latency_mean_s"),
+        ("judge_latency_s", "flip/judge_latency_s", "flip/judge_latency_s_mean"),
     ),
     Metric(
         "judge_failure_rate",
         "Judge failures",
-        "share",
+        "",
+        True,
         "lower",
         ("judge_failure_rate", "flip/judge_failure_rate", "flip/parse_failure_rate+flip/request_failure_rate"),
     ),
