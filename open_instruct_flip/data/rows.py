@@ -31,14 +31,20 @@ class Row(NamedTuple):
 
 
 def read_rows(
-    path_or_name: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None
+    path_or_name: str | Path,
+    *,
+    split: str | None = None,
+    columns: Sequence[str] | None = None,
+    revision: str | None = None,
 ) -> Iterator[Row]:
     """Stream the rows of a dataset as Open Instruct's mixer names it.
 
     Args:
         path_or_name: A JSONL, JSON, parquet or text file, a folder that `datasets` can load, or a hub name.
         split: Split of a folder or a hub dataset; "train" when None. A file has only "train".
-        columns: Columns to read where the format lets us choose (parquet); None reads all.
+        columns: Columns that are needed; None reads all. Of a parquet file those of them that exist are read, other
+            files are read whole, a hub dataset has to be parquet and to have them all.
+        revision: Commit, branch or tag of a hub dataset.
 
     Raises:
         UsageError: There is no such file, folder, dataset or split, or the format is not supported.
@@ -54,7 +60,37 @@ def read_rows(
         return (row for file in files for row in read_file(file, columns))
     if path.is_absolute() or path.suffix in SUFFIXES or str(path_or_name).startswith((".", "~")):
         raise UsageError(f"no such file or folder: {path}")
-    return _read_hub(str(path_or_name), split or "train", columns)
+    return _read_hub(str(path_or_name), split or "train", columns, revision)
+
+
+def row_count(paths_or_names: Iterable[str], split: str) -> int | None:
+    """How many rows there are in all, or None where that would take reading them."""
+    counts = [_row_count(path_or_name, split) for path_or_name in paths_or_names]
+    return None if None in counts else sum(filter(None, counts))
+
+
+def _row_count(path_or_name: str, split: str) -> int | None:
+    path = Path(path_or_name)
+    if not path.exists():
+        splits = import_datasets().load_dataset_builder(path_or_name).info.splits or {}
+        return splits[split].num_examples if split in splits else None
+    files = folder_files(path, split) if path.is_dir() else [path]
+    if any(file.suffix != ".parquet" for file in files):
+        return None
+    import pyarrow.parquet as parquet
+
+    return sum(parquet.read_metadata(file).num_rows for file in files)
+
+
+def hub_revision(name: str, revision: str | None = None) -> str:
+    """The commit a hub dataset is at. UsageError when the hub has no such dataset or can't be reached."""
+    import_datasets()
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(name, revision=revision).sha)
+    except Exception as error:  # the hub's client raises errors of several libraries without a common base
+        raise UsageError(f"no dataset {name} to be had from the hub: {_one_line(error)}") from error
 
 
 def read_file(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
@@ -153,18 +189,14 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
         raise UsageError(f"{path} is no readable parquet file (after row {number}): {_one_line(error)}") from error
 
 
-def _read_hub(name: str, split: str, columns: Sequence[str] | None) -> Iterator[Row]:
+def _read_hub(name: str, split: str, columns: Sequence[str] | None, revision: str | None) -> Iterator[Row]:
+    options = {"columns": list(columns)} if columns else {}
+    datasets = import_datasets()
     try:
-        rows = _open_hub(name, split, columns)
-    except Exception as error:  # the hub's client raises errors of several libraries without a common base
+        rows = datasets.load_dataset(name, split=split, revision=revision, streaming=True, **options)
+    except Exception as error:  # as in hub_revision
         raise UsageError(f"no local file or folder {name}, and the hub says: {_one_line(error)}") from error
     return _number_hub_rows(name, rows)
-
-
-def _open_hub(name: str, split: str, columns: Sequence[str] | None) -> Iterable[Any]:
-    options = {"columns": list(columns)} if columns else {}
-    rows: Iterable[Any] = import_datasets().load_dataset(name, split=split, streaming=True, **options)
-    return rows
 
 
 def _number_hub_rows(name: str, rows: Iterable[Any]) -> Iterator[Row]:
@@ -172,7 +204,7 @@ def _number_hub_rows(name: str, rows: Iterable[Any]) -> Iterator[Row]:
     try:
         for number, value in enumerate(rows, start=1):
             yield Row(name, number, value)
-    except Exception as error:  # see above: connection errors have no common base
+    except Exception as error:  # as in hub_revision
         raise FlipError(f"reading {name} stopped after row {number}: {_one_line(error)}") from error
 
 

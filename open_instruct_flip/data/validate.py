@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from open_instruct_flip.conversation import Message, Target, check_conversation, hide_instruction
 from open_instruct_flip.data.labels import FLIP_LABELS, KNOWN_LABELS, known, served_labels
 from open_instruct_flip.data.rows import Row, read_rows
+from open_instruct_flip.data.shapes import conversation_key
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.similarity import is_scorable
 
@@ -214,9 +213,3 @@ def as_open_instruct_reads(messages: Any) -> list[Message]:
     if len(messages) > 1 and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant":
         return messages[:-1]
     return messages
-
-
-def conversation_key(messages: Iterable[Message]) -> bytes:
-    """16 bytes that are equal for conversations that differ in case and white space only."""
-    turns = [[message["role"], " ".join(message["content"].casefold().split())] for message in messages]
-    return hashlib.blake2b(json.dumps(turns).encode(), digest_size=16).digest()

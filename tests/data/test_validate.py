@@ -216,7 +216,7 @@ def test_hub_rows_are_checked_and_its_failure_is_one_line(tmp_path: Path, monkey
     assert validate_dataset("org/data") == [
         Finding("unknown_label", "error", "no verifier serves the label 'nobody': its reward is 0", "org/data", (2,))
     ]
-    assert asked == {"name": "org/data", "split": "train", "streaming": True}
+    assert asked == {"name": "org/data", "split": "train", "revision": None, "streaming": True}
     with pytest.raises(UsageError, match=r"org/missing.*could not reach the hub"):
         validate_dataset("org/missing")
 

@@ -1,0 +1,46 @@
+"""Decontamination: no prompt may share a run of words with a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from open_instruct_flip.data.bad_rows import BadRows, read_prompts
+from open_instruct_flip.data.filters import user_turns, words
+from open_instruct_flip.data.rows import read_rows
+from open_instruct_flip.data.shapes import KNOWN_COLUMNS
+
+
+class Benchmarks:
+    """The word n-grams of benchmark prompts.
+
+    A text shorter than n words is one gram as a whole, so that short benchmark prompts are found when they are equal.
+    """
+
+    def __init__(self, texts: Iterable[str], ngram: int) -> None:
+        self._ngram = ngram
+        self._grams = {gram for text in texts for gram in self._grams_of(text)}
+
+    @classmethod
+    def from_files(cls, paths: Iterable[str | Path], ngram: int) -> Benchmarks:
+        """Read the user turns of files, folders or hub datasets of any known shape; all rows have to fit."""
+        return cls((text for path in paths for text in _user_turns(path)), ngram)
+
+    def __len__(self) -> int:
+        return len(self._grams)
+
+    def contain(self, text: str) -> bool:
+        """Whether a text shares n words in a row with a benchmark prompt."""
+        return any(gram in self._grams for gram in self._grams_of(text))
+
+    def _grams_of(self, text: str) -> Iterator[str]:
+        found = words(text)
+        starts = range(max(1, len(found) - self._ngram + 1)) if found else ()
+        for start in starts:
+            yield " ".join(found[start : start + self._ngram])
+
+
+def _user_turns(path: str | Path) -> Iterator[str]:
+    columns = KNOWN_COLUMNS if Path(path).exists() else None
+    for prompt in read_prompts(read_rows(path, columns=columns), BadRows(), multi_turn=True):
+        yield from user_turns(prompt)

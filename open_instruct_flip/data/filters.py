@@ -1,0 +1,139 @@
+"""What makes a prompt unfit for training: one small test per reason, each on one prompt alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from open_instruct_flip.data.config import BuildConfig
+from open_instruct_flip.data.shapes import Prompt
+
+ENGLISH_LABELS = frozenset({"english", "en", "eng"})
+
+# Frequent words, and verbs that prompts begin with, which the larger European languages do not have as well.
+_ENGLISH_WORDS = frozenset(
+    """
+    about after and any anyone are because been before being between but by can could create describe did does down each
+    every explain few first from generate get have having help him his how i'd i'll i'm i've if into it it's its just
+    keep like list make many more most my need only other our out please rewrite should some someone something suggest
+    summarize tell than that the their them then there these they things think this those through up using very way were
+    what when where which while who why with without would write you your
+    """.split()  # noqa: SIM905 - a list literal of single words is no easier to read
+)
+_MIN_WORDS_FOR_LANGUAGE = 5
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_ARTICLES = frozenset({"a", "an", "the"})
+
+_CODE = re.compile(
+    r"```|^\s*(?:def|class) \w+.*:\s*$|^\s*(?:import|from) [\w.]+(?: import .*)?;?\s*$|^\s*#include\s*[<\"]"
+    r"|\bSELECT\b.+\bFROM\b|[;{}]\s*\n.*[;{}]\s*(?:\n|$)|</\w+>\s*\n\s*<|\bconsole\.log\(|\bprintf?\(|\w+\(\)\s*[;{]"
+    r"|(?i:\b(?:python|javascript|typescript|java|c\+\+|c#|golang|rust|kotlin|php|sql|html|css|bash|powershell|regex|vba"
+    r"|matlab|latex|django|flask|react(?:\.?js)?|node\.?js|pytorch|tensorflow|pandas|dockerfile|kubernetes|arduino|solidity"
+    r"|source code|code snippet|stack trace|leetcode|unit tests?)(?![\w-])(?! curry))"
+    r"|(?i:\b(?:write|fix|debug|refactor|review|explain|optimi[sz]e|complete)\b[^.?!\n]{0,40}\b(?:code|script|function|program)\b)",
+    re.MULTILINE,
+)
+_MATH = re.compile(
+    r"\\(?:frac|sum|int|sqrt|begin|cdot|leq|geq|alpha|theta|mathbb)\b|\$[^$\n]*[\\^_=][^$\n]*\$"
+    r"|\d\s*[+*/×÷^=]\s*-?\d|[a-z]\s*\^\s*\d|\b\d*[xyz]\s*[-+=]\s*\d"
+    r"|(?i:\b(?:solve for|prove that|proof of|theorem|lemma|derivative of|integrate|integral of|differentiate"
+    r"|eigenvalues?|polynomials?|quadratic|logarithm|trigonometr\w+|standard deviation|probability (?:that|of)"
+    r"|how many ways|simplify the|square root|calculate the|compute the|least common multiple|greatest common)\b)"
+)
+
+
+class Filter(NamedTuple):
+    """A reason to leave a prompt out: its name in the manifest, and the test that is true for such a prompt."""
+
+    name: str
+    drops: Callable[[Prompt], bool]
+
+
+def prompt_filters(config: BuildConfig, is_contaminated: Callable[[str], bool] | None = None) -> list[Filter]:
+    """The filters of a build, cheap ones first. A prompt is counted for the first one that drops it."""
+    filters = [
+        Filter("not_english", lambda prompt: not is_english(prompt)),
+        Filter("toxic", lambda prompt: prompt.toxic),
+        Filter("redacted", lambda prompt: prompt.redacted),
+        Filter("too_few_words", lambda prompt: len(prompt.instruction.split()) < config.min_words),
+        Filter("too_many_words", lambda prompt: len(prompt.instruction.split()) > config.max_words),
+        Filter("long_context", lambda prompt: context_words(prompt) > config.max_context_words),
+        Filter("weak_signal", lambda prompt: distinct_words(prompt.instruction) < config.min_distinct_words),
+    ]
+    if not config.keep_math_code:
+        filters.append(Filter("code", lambda prompt: has_code(prompt.instruction)))
+        filters.append(Filter("math", lambda prompt: has_math(prompt.instruction)))
+    if is_contaminated:
+        filters.append(Filter("contaminated", lambda prompt: any(map(is_contaminated, user_turns(prompt)))))
+    return filters
+
+
+def user_turns(prompt: Prompt) -> list[str]:
+    """What the user says, the instruction last."""
+    return [message["content"] for message in prompt.messages if message["role"] == "user"]
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation.
+
+    Example:
+        >>> words("Don't panic: it's 5 o'clock!")
+        ["don't", 'panic', "it's", '5', "o'clock"]
+    """
+    return _WORD.findall(text.lower())
+
+
+def is_english(prompt: Prompt) -> bool:
+    """By the source's own labels where it has some, otherwise by `looks_english` of the instruction."""
+    if prompt.languages:
+        return all(label.lower() in ENGLISH_LABELS for label in prompt.languages)
+    return looks_english(prompt.instruction)
+
+
+def looks_english(text: str) -> bool:
+    """A guess for data without language labels: nearly all letters are ASCII, and English function words occur.
+
+    It errs on the side of keeping: texts of under five words pass on their letters alone.
+
+    Example:
+        >>> looks_english("What should I cook for six people?"), looks_english("Was soll ich heute Abend kochen?")
+        (True, False)
+    """
+    letters = [character for character in text if character.isalpha()]
+    if sum(map(str.isascii, letters)) < 0.9 * len(letters):
+        return False
+    found = words(text)
+    known = sum(word.replace("’", "'") in _ENGLISH_WORDS for word in found)
+    return len(found) < _MIN_WORDS_FOR_LANGUAGE or known >= max(1, min(len(found), 40) // 12 + 1)
+
+
+def context_words(prompt: Prompt) -> int:
+    """Words in all turns before the instruction."""
+    return sum(len(message["content"].split()) for message in prompt.messages[:-1])
+
+
+def distinct_words(text: str) -> int:
+    """How many different words count for token F1; articles do not.
+
+    Example:
+        >>> distinct_words("The cat, the dog and a cat")
+        3
+    """
+    return len(set(words(text)) - _ARTICLES)
+
+
+def has_code(text: str) -> bool:
+    """Whether a prompt is about programming, by code in it or by its vocabulary. A heuristic."""
+    return bool(_CODE.search(text))
+
+
+def has_math(text: str) -> bool:
+    """Whether a prompt is a calculation or a proof, by formulas in it or by its vocabulary. A heuristic."""
+    return bool(_MATH.search(text))
+
+
+def prefix(text: str, num_words: int) -> str:
+    """The first words, by which prompts made from one template are recognised."""
+    return " ".join(words(text)[:num_words])
