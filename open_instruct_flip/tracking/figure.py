@@ -154,8 +154,9 @@ def _draw_curves(ax: Axes, curves: Sequence[Curve], window: int) -> None:
         style = line_style(index)
         if window > 1 and curve.smoothed != curve.raw:
             ax.plot(curve.x, curve.raw, lw=0.7, alpha=0.3, **style)
-        few = len(curve.x) < 20
-        ax.plot(curve.x, curve.smoothed, lw=1.9, marker="o" if few else None, ms=3.2, **style)
+        ax.plot(curve.x, curve.smoothed, lw=1.9, **style)
+        marked = slice(None) if len(curve.x) < 20 else slice(-1, None)
+        ax.plot(curve.x[marked], curve.smoothed[marked], "o", ms=3.2, color=style["color"])
 
 
 def _mark_heldout(ax: Axes, curves: Sequence[Curve]) -> str:
@@ -181,16 +182,17 @@ def _limit(ax: Axes, metric: Metric, values: Sequence[float]) -> None:
 
 
 def _label_ends(panel: Panel) -> None:
-    """Write each curve's last value beside its end, moved apart where two would overlap."""
+    """Write each curve's last value at the panel's right edge, moved apart where two would overlap."""
     ax = panel.axes
     low, high = ax.get_ylim()
     points_per_unit = ax.get_window_extent().height * 72 / ax.figure.dpi / (high - low)
-    ends = sorted((curve.smoothed[-1], curve.x[-1], index) for index, curve in enumerate(panel.curves) if curve.x)
-    heights = _spread([value * points_per_unit for value, _, _ in ends], LABEL_GAP_POINTS)
-    for (value, x, index), height in zip(ends, heights, strict=True):
+    ends = sorted((curve.smoothed[-1], index) for index, curve in enumerate(panel.curves) if curve.x)
+    heights = _spread([value * points_per_unit for value, _ in ends], LABEL_GAP_POINTS)
+    for (value, index), height in zip(ends, heights, strict=True):
         ax.annotate(
             panel.metric.format(value),
-            (x, value),
+            (1, value),
+            xycoords=("axes fraction", "data"),
             xytext=(5, height - value * points_per_unit),
             textcoords="offset points",
             va="center",

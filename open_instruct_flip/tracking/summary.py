@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +54,9 @@ def smooth(steps: Sequence[float], values: Sequence[float], window: int) -> Floa
 
 
 def default_window(runs: Sequence[Run]) -> int:
-    """A tenth of the shortest run's steps, made odd so that a window has a middle."""
-    shortest = min(run.rows[-1]["step"] - run.rows[0]["step"] + 1 for run in runs)
-    return int(shortest / 10) // 2 * 2 + 1
+    """A tenth of the middle run's length in steps, made odd so that a window has a middle."""
+    length = median(run.rows[-1]["step"] - run.rows[0]["step"] + 1 for run in runs)
+    return int(length / 10) // 2 * 2 + 1
 
 
 def shared_steps(runs: Sequence[Run], metric: str) -> tuple[float, float] | None:

@@ -1,0 +1,113 @@
+"""`flip compare`: the reward curves of several runs, as a picture, a page and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.config import JudgeConfig
+
+if TYPE_CHECKING:
+    from open_instruct_flip.tracking.both_judges import Verdict
+    from open_instruct_flip.tracking.run import Run
+    from open_instruct_flip.tracking.summary import SummaryLine
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/compare"),
+    show_default=True,
+    help="Folder for the pictures, the page and the aligned curves",
+)
+@click.option(
+    "--window", type=click.IntRange(min=1), help="Steps of the smoothing window, 1 for none; default: a tenth of a run"
+)
+@click.option(
+    "--heldout",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSONL of held-out prompts, or of each run's responses; scores the final policies under both judges",
+)
+@click.option(
+    "--max_new_tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Tokens a final policy may write per held-out prompt",
+)
+@click.option("--wandb_report", is_flag=True, help="Also create a W&B report that overlays the runs (online runs only)")
+@config_options(client=ClientConfig, judge=JudgeConfig)
+def compare(
+    runs: tuple[str, ...],
+    out: Path,
+    window: int | None,
+    heldout: Path | None,
+    max_new_tokens: int,
+    wandb_report: bool,
+    client: ClientConfig,
+    judge: JudgeConfig,
+) -> None:
+    """Compare the curves of several runs.
+
+    A RUN is a folder of a local run, a trainer's checkpoint folder, an offline W&B run folder, or an online W&B run
+    entity/project/run. The last line printed is the path of the picture.
+    """
+    from open_instruct_flip.tracking.comparison import write_comparison
+    from open_instruct_flip.tracking.sources import read_runs
+    from open_instruct_flip.tracking.summary import check_shared, default_window, summarize
+
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder")
+    read = read_runs(runs)
+    check_shared(read)
+    smoothing = window or default_window(read)
+    verdicts = _judge_policies(read, heldout, max_new_tokens, judge, client) if heldout else []
+    lines = summarize(read, smoothing)
+    files = write_comparison(out, read, lines, verdicts, smoothing)
+    _print_tables(read, lines, verdicts, smoothing)
+    if wandb_report:
+        from open_instruct_flip.tracking.wandb_report import create_report
+
+        click.echo(f"W&B report: {create_report(read)}")
+    click.echo(f"page: {files.page}")
+    click.echo(files.picture)
+
+
+def _judge_policies(
+    runs: Sequence[Run], file: Path, max_new_tokens: int, judge: JudgeConfig, client: ClientConfig
+) -> list[Verdict]:
+    from rich.console import Console
+
+    from open_instruct_flip.tracking.both_judges import read_heldout, responses_of, score_under_both
+
+    client.endpoints()  # raises when no judge is named, before a policy is loaded
+    rows = read_heldout(file)
+    console = Console(stderr=True)
+    with console.status("the final policies respond"):
+        answered = {run.name: responses_of(run, rows, max_new_tokens) for run in runs}
+    with console.status("both judges score the responses"):
+        return score_under_both(answered, judge, client)
+
+
+def _print_tables(runs: Sequence[Run], lines: Sequence[SummaryLine], verdicts: Sequence[Verdict], window: int) -> None:
+    from rich.console import Console
+
+    from open_instruct_flip.tracking.figure import scales_differ
+    from open_instruct_flip.tracking.tables import summary_table, verdict_table
+
+    for note in (note for run in runs for note in run.notes):
+        click.echo(f"note: {note}", err=True)
+    console = Console()
+    console.print(summary_table(lines, window))
+    if verdicts:
+        console.print(verdict_table(verdicts))
+    if scales_differ(runs):
+        console.print("Rewards of different judges are not comparable: compare the runs by what none was trained on.")
