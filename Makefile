@@ -1,0 +1,41 @@
+# `make quickstart` trains a small policy against FLIP and against the LLM-judge baseline and draws both curves.
+# `make test` runs lint, format, types and tests. Both set up .venv first; later calls reuse it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STEPS ?= 60
+SEED ?= 1
+
+.PHONY: quickstart test lint format bench clean
+
+quickstart: .venv/ready
+	bash scripts/train/grpo_flip.sh --profile local --steps $(STEPS) --seed $(SEED) --out runs/flip --overwrite
+	bash scripts/train/grpo_llmjudge.sh --profile local --steps $(STEPS) --seed $(SEED) --out runs/llmjudge --overwrite
+	$(BIN)/flip compare runs/flip runs/llmjudge --out runs/compare
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/similarity.py
+	$(BIN)/python benchmarks/client.py
+	$(BIN)/python benchmarks/scale.py
+
+# The stamp is older than setup.py when the dependencies have changed.
+.venv/ready: setup.py
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	@touch $@
+
+clean:
+	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
