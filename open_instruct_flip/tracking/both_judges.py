@@ -131,8 +131,8 @@ def _verdict(run: str, judge: str, rewards: Sequence[Sequence[Reward]]) -> Verdi
 def _heldout_row(row: Any) -> HeldoutRow:
     if not isinstance(row, dict) or not ({"prompt", "messages"} & row.keys()):
         raise UsageError("a line is a JSON object with 'prompt' or 'messages'")
-    prompt = row.get("messages", row.get("prompt"))
-    conversation = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+    prompt: Any = row.get("messages", row.get("prompt"))
+    conversation: list[Message] = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
     check_conversation(conversation)
     responses = row.get("responses", [row["response"]] if "response" in row else [])
     if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class Metric:
         share: Whether its values lie in [0, 1] (a reward may: that depends on the run).
         better: Which end is good; None where neither is, so that no best value is shown.
         aliases: What trainers log it as, `train/` prefix left off; `*` stands for a judge's name. The first that is
-            present counts; an alias with `+` is a sum.
+            present counts.
     """
 
     name: str
@@ -38,7 +38,9 @@ class Metric:
             return f"{value:.1%}"
         if self.share or 1 <= abs(value) < 10:
             return f"{value:.2f}"
-        return f"{value:.1f}" if 10 <= abs(value) < 100 else f"{value:.3g}"
+        if abs(value) >= 10:
+            return f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+        return f"{value:#.3g}" if value else "0"
 
 
 METRICS = (
@@ -47,7 +49,7 @@ METRICS = (
     ),
     Metric("true_rate", "True rate", "", True, "higher", ("true_rate", "rewards/true_rate/mean")),
     Metric("heldout_true_rate", "True rate, held-out", "", True, "higher", ("heldout_true_rate",)),
-    Metric("f1", "Instruction F1", "", True, "higher", ("f1", "flip/f1_mean", "flip/f1", "rewards/f1/mean")),
+    Metric("f1", "Instruction F1", "", True, "higher", ("f1", "flip/f1_mean", "rewards/f1/mean")),
     Metric(
         "completion_length",
         "Completion length",
@@ -64,7 +66,7 @@ METRICS = (
         "s",
         False,
         "lower",
-        ("judge_latency_s", "flip/judge_latency_s", "flip/judge_latency_s_mean"),
+        ("judge_latency_s", "flip/judge_latency_s"),
     ),
     Metric(
         "judge_failure_rate",
@@ -72,7 +74,7 @@ METRICS = (
         "",
         True,
         "lower",
-        ("judge_failure_rate", "flip/judge_failure_rate", "flip/parse_failure_rate+flip/request_failure_rate"),
+        ("judge_failure_rate", "flip/failure_rate"),
     ),
 )
 
@@ -96,19 +98,20 @@ def canonical_rows(logged: Iterable[Mapping[str, Any]]) -> tuple[tuple[Row, ...]
         logged: Records in the order they were logged. Whatever is no finite number in them is left out.
 
     Returns:
-        The rows of the run's last trajectory, and for each metric found the key it was logged as.
+        The rows of the run's last trajectory, and the key that the step and each metric found was logged as.
     """
     rows: list[Row] = []
     logged_as: dict[str, str] = {}
-    step: float | None = None
+    step: int | None = None
     for record in map(_numbers, logged):
-        step = _first(record, STEP_KEYS, step)
+        for key in _present(STEP_KEYS, record):
+            step = int(record[key])
+            logged_as["step"] = key
         if step is None:
             continue
-        row: Row = {"step": int(step)}
-        seconds = _first(record, SECONDS_KEYS, None)
-        if seconds is not None:
-            row["wall_time_s"] = seconds
+        row: Row = {"step": step}
+        for key in _present(SECONDS_KEYS, record):
+            row["wall_time_s"] = record[key]
         found = _find_metrics(record)
         rows.append(row | {name: value for name, (_, value) in found.items()})
         logged_as = {name: key for name, (key, _) in found.items()} | logged_as
@@ -119,8 +122,8 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in record.items() if isinstance(value, (int, float)) and math.isfinite(value)}
 
 
-def _first(record: Mapping[str, float], keys: Iterable[str], default: float | None) -> float | None:
-    return next((record[key] for key in keys if key in record), default)
+def _present(keys: Sequence[str], record: Mapping[str, float]) -> list[str]:
+    return [key for key in keys if key in record][:1]
 
 
 def _find_metrics(record: Mapping[str, float]) -> dict[str, tuple[str, float]]:
@@ -128,9 +131,8 @@ def _find_metrics(record: Mapping[str, float]) -> dict[str, tuple[str, float]]:
     found: dict[str, tuple[str, float]] = {}
     for metric in METRICS:
         for alias in metric.aliases:
-            parts = [key for part in alias.split("+") if (key := _match(part, keys))]
-            if len(parts) == alias.count("+") + 1:
-                found[metric.name] = ("+".join(parts), sum(record[part] for part in parts))
+            if key := _match(alias, keys):
+                found[metric.name] = (key, record[key])
                 break
     return found
 

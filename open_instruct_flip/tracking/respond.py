@@ -51,4 +51,5 @@ def _load(policy_dir: Path) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(policy_dir, dtype="auto")
     except (OSError, ValueError) as error:
         raise UsageError(f"{policy_dir} can't be loaded as a policy: {error}") from None
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+    return model.eval(), tokenizer

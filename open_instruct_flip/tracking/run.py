@@ -22,7 +22,7 @@ class Run:
         config: The settings the run was started with; empty when unknown.
         rows: One mapping per trainer step, steps ascending. Each has `step`, `wall_time_s` (seconds since the
             run's start, absent when unknown), and the metrics known at that step.
-        logged_as: The trainer's own key of each metric, where it differs from the name used here.
+        logged_as: The trainer's own key of `step` and of each metric; empty for this project's run folders.
         notes: What a reader had to work around, one line each, to be shown to the user.
     """
 

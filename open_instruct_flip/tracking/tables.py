@@ -14,7 +14,8 @@ NONE = "\N{EN DASH}"
 
 def summary_table(lines: Sequence[SummaryLine], window: int) -> Table:
     """One line per metric and run: first, best with its step, last, area."""
-    table = Table(title=f"First, best and last: mean over {window} steps. Area: mean over the shared steps.")
+    values = f"mean over {window} steps" if window > 1 else "raw values"
+    table = Table(title=f"First, best and last: {values}. Area: mean over the shared steps.")
     for heading in ("metric", "run"):
         table.add_column(heading, overflow="fold")
     for heading in ("first", "best", "at step", "last", "area"):

@@ -37,11 +37,12 @@ def build_report(runs: Sequence[Run]) -> Any:
         from wandb_workspaces.reports import v2 as reports
     except ImportError:
         raise MissingDependencyError("--wandb_report needs wandb-workspaces: pip install wandb-workspaces") from None
-    panels = [
+    panels: list[Any] = [
         reports.LinePlot(
             title=metric.title,
+            x=runs[0].logged_as["step"],
             title_y=metric.unit or None,
-            y=sorted({run.logged_as[metric.name] for run in runs if metric.name in run.logged_as}),
+            y=_logged_as(runs, metric.name),
             smoothing_type="average",
             smoothing_show_original=True,
         )
@@ -57,6 +58,10 @@ def build_report(runs: Sequence[Run]) -> Any:
     )
 
 
+def _logged_as(runs: Sequence[Run], metric: str) -> list[Any]:
+    return sorted({run.logged_as[metric] for run in runs if metric in run.logged_as})
+
+
 def _run_sets(reports: Any, runs: Sequence[Run]) -> list[Any]:
     by_project: dict[tuple[str, str], dict[str, Any]] = {}
     for index, run in enumerate(runs):
@@ -65,7 +70,7 @@ def _run_sets(reports: Any, runs: Sequence[Run]) -> list[Any]:
         by_project.setdefault((entity, project), {})[run_id] = settings
     return [
         reports.Runset(
-            entity=entity, project=project, name=project, filters=f"Name in {sorted(settings)}", run_settings=settings
+            entity=entity, project=project, name=project, filters=f"ID in {sorted(settings)}", run_settings=settings
         )
         for (entity, project), settings in by_project.items()
     ]

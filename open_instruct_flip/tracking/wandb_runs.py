@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from open_instruct_flip.tracking.run import Run
 
 INSTALL = "pip install 'wandb>=0.31'"
 API_TIMEOUT_S = 30
+OPEN_INSTRUCT_REWARD = re.compile(r"objective/general-(.+)_reward")
 
 
 def find_log(folder: Path) -> Path | None:
@@ -82,9 +84,11 @@ def _run(
     if not rows:
         raise UsageError(f"{source} is empty: none of its W&B records has a step ({', '.join(STEP_KEYS)})")
     seed = config.get("seed")
+    judge = OPEN_INSTRUCT_REWARD.fullmatch(logged_as.get("reward", ""))
     return Run(
         name=name,
         source=source,
+        judge=judge and judge[1],
         seed=seed if isinstance(seed, int) else None,
         config=config,
         rows=rows,
