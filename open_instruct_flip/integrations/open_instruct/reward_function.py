@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from open_instruct.ground_truth_utils import RewardConfig
 
@@ -15,6 +15,7 @@ from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.metrics import GroupMetrics
 from open_instruct_flip.integrations.open_instruct.outage import OutageGuard
 from open_instruct_flip.integrations.open_instruct.samples import log_tables
+from open_instruct_flip.integrations.open_instruct.stopped import StoppedScores
 from open_instruct_flip.integrations.open_instruct.verifier import JudgeVerifier, VerdictKey, answered
 
 logger = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ class GroupRewardFunction:
         # Open Instruct never looks at a reward function that raised, and would wait for its result for ever. So
         # every error goes to where results are read, and stops training there.
         except Exception as error:
-            logger.exception("the reward function failed; training stops")
-            return StoppedScores(_reason(error)), {}
+            logger.error("no rewards, so training stops", exc_info=not isinstance(error, FlipError))
+            return StoppedScores.because(error), {}
         return scores, metrics | self._metrics.of([group.judged for group in judged])
 
     async def _judge(
@@ -132,27 +133,3 @@ def _requests(
                 request = requests.setdefault((verifier.name, truth, query), _Request(verifier, truth, query))
                 request.predictions.append(prediction)
     return list(requests.values())
-
-
-class StoppedScores(Sequence[float]):
-    """Stands where a group's scores would be, and raises the reason why there are none as soon as they are used.
-
-    Travels with the group through Open Instruct's queue to the process that assembles batches. What is raised
-    there reaches the driver as any error of training does.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def __getitem__(self, index: Any) -> NoReturn:
-        raise FlipError(self.reason)
-
-    def __len__(self) -> NoReturn:
-        raise FlipError(self.reason)
-
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        raise FlipError(self.reason)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, FlipError) else f"the reward function failed: {error!r}"
