@@ -117,6 +117,7 @@ def draw(
         for panel in panels:
             _label_ends(panel)
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what is saved, and however often, stands where it stands now
     return Drawing(figure, tuple(panels), label)
 
 

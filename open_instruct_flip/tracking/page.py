@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def write_page(
     html = environment.get_template("compare.html.j2").render(
         runs=[(run, label, colors[run.name]) for run, label in zip(runs, run_labels(runs), strict=True)],
         figures=[(section, inline_svg(section.drawing.svg(), f"f{n}")) for n, section in enumerate(sections)],
-        hover=json.dumps([_hover(section.drawing, runs) for section in sections], separators=(",", ":")),
+        hover=[_hover(section.drawing, runs) for section in sections],
         metrics=_by_metric(lines),
         verdicts={(verdict.run, verdict.judge): verdict for verdict in verdicts},
         judges=JUDGES,

@@ -43,6 +43,7 @@ RC_PARAMS: dict[Any, Any] = {
     "figure.constrained_layout.h_pad": 0.06,
     "figure.constrained_layout.wspace": 0.05,
     "figure.constrained_layout.hspace": 0.05,
+    "text.parse_math": False,  # a run's name may hold dollar signs
     "svg.fonttype": "path",
     "savefig.dpi": 200,
 }

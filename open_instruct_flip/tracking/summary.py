@@ -45,12 +45,10 @@ def smooth(steps: Sequence[float], values: Sequence[float], window: int) -> Floa
         >>> smooth([1, 2, 3, 10], [0.0, 3.0, 6.0, 8.0], window=3).tolist()
         [1.5, 3.0, 4.5, 8.0]
     """
-    at = np.asarray(steps, dtype=float)
-    total = np.concatenate([[0.0], np.cumsum(values)])
+    at, raw = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
     begin = np.searchsorted(at, at - window / 2, side="left")
     end = np.searchsorted(at, at + window / 2, side="right")
-    means: Floats = (total[end] - total[begin]) / (end - begin)
-    return means
+    return np.array([raw[first:last].mean() for first, last in zip(begin, end, strict=True)])
 
 
 def default_window(runs: Sequence[Run]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from open_instruct_flip.tracking.both_judges import Verdict
@@ -27,8 +28,8 @@ def summary_table(lines: Sequence[SummaryLine], window: int) -> Table:
         show = line.metric.format
         unit = f" [{line.metric.unit}]" if line.metric.unit else ""
         table.add_row(
-            "" if line.metric == previous else f"{line.metric.title}{unit}".replace("[", r"\["),
-            line.run.replace("[", r"\["),
+            "" if line.metric == previous else escape(f"{line.metric.title}{unit}"),
+            escape(line.run),
             show(line.first),
             show(line.best[0]) if line.best else NONE,
             str(line.best[1]) if line.best else NONE,
@@ -49,6 +50,5 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     for verdict in verdicts:
         mean = NONE if verdict.mean is None else f"{verdict.mean:.3f}"
         spread = "" if verdict.half_width is None else f" ± {verdict.half_width:.3f}"
-        run = verdict.run.replace("[", r"\[")
-        table.add_row(verdict.judge, run, mean + spread, str(verdict.prompts), str(verdict.failures))
+        table.add_row(verdict.judge, escape(verdict.run), mean + spread, str(verdict.prompts), str(verdict.failures))
     return table
