@@ -1,0 +1,100 @@
+"""A judge server on a real socket, and Open Instruct's double."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+collect_ignore = ["open_instruct_double"]
+
+DOUBLE = Path(__file__).parent / "open_instruct_double"
+IMPORTS_OPEN_INSTRUCT = "open_instruct_flip.integrations.open_instruct."
+
+
+class JudgeServer:
+    """An OpenAI-compatible server in a thread. `reply` makes the answer's text, or a status, from a request's body."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.reply: Callable[[dict[str, Any]], str | int] = lambda body: inferred("say hi")
+        self.bodies: list[dict[str, Any]] = []
+        self.port = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def start(self) -> JudgeServer:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        return self
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def prompts(self) -> list[str]:
+        """The text of every request so far."""
+        return ["\n".join(message["content"] for message in body["messages"]) for body in self.bodies]
+
+    async def _listen(self) -> None:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._complete)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        answer = self.reply(body)
+        if isinstance(answer, int):
+            return web.json_response({"error": {"message": "told to fail"}}, status=answer)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        return web.json_response({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def inferred(instruction: str) -> str:
+    """A FLIP judge's reply."""
+    return json.dumps({"reasoning": "it shows", "instruction": instruction})
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    server = JudgeServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def open_instruct(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The double as `open_instruct`, registered; its modules and ours that import it are fresh."""
+    _forget_open_instruct()
+    monkeypatch.syspath_prepend(str(DOUBLE))
+    import open_instruct.ground_truth_utils
+
+    from open_instruct_flip import register
+
+    register()
+    yield open_instruct
+    _forget_open_instruct()
+
+
+def _forget_open_instruct() -> None:
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "open_instruct" or name.startswith(IMPORTS_OPEN_INSTRUCT):
+            del sys.modules[name]

@@ -1,0 +1,27 @@
+"""As the trainer starts: names taken from their modules at import, flags parsed, verifiers and reward function built."""
+
+import pickle
+from dataclasses import dataclass
+
+from open_instruct import data_loader as data_loader_lib
+from open_instruct.ground_truth_utils import RewardConfig, build_all_verifiers
+from open_instruct.utils import ArgumentParserPlus
+
+
+@dataclass
+class GRPOExperimentConfig:
+    seed: int = 1
+    fail_with: str | None = None
+
+
+if __name__ == "__main__":
+    parser = ArgumentParserPlus((GRPOExperimentConfig, data_loader_lib.StreamingDataLoaderConfig))
+    args, streaming_config = parser.parse_args_into_dataclasses()
+    verifiers = build_all_verifiers(args, streaming_config)
+    config = RewardConfig(verification_reward=streaming_config.verification_reward, verifier_functions=verifiers)
+    pickle.loads(pickle.dumps(config)).build()
+    if args.fail_with:
+        from open_instruct_flip.errors import FlipError
+
+        raise RuntimeError("the task of an actor failed") from FlipError(args.fail_with)
+    print("TRAINED", type(config).__name__, sorted(verifiers))
