@@ -13,6 +13,7 @@ _INSTRUCTION = Field(("instruction", "instructions", "prompt", "query", "questio
 _SCORE = Field(("score", "rating", "grade", "points", "mark"))
 _WINNER = Field(("winner", "betterresponse", "better_response", "better response", "choice", "verdict", "preferred"))
 _RANKING = Field(("ranking", "ranks", "rank", "order"))
+_INDEX = Field(("index",))
 
 _PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
 _FRACTION = re.compile(r"(-?\d+(?:[.,]\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)", re.I)
@@ -21,6 +22,7 @@ _SCORE_IN_PROSE = re.compile(
     r"\b(?:score|rating|grade)\b[\s*_\"':=\[(]*(?:is|of)?[\s*_\"':=\[(]*(-?\d+(?:[.,]\d+)?(?:\s*(?:/|out of)\s*\d+)?)",
     re.I,
 )
+_BARE_RANKING = re.compile(r"[\d\s,;>\[\]]+")
 _BEST_SCORE = 10.0
 
 
@@ -88,11 +90,11 @@ def choice(text: str) -> str:
     if verdict is None:
         bracketed = re.findall(r"\[\[\s*(\w+)\s*\]\]", without_thinking(text)[0])
         verdict = bracketed[-1] if bracketed else _bare(without_thinking(text)[0])
-    words = re.sub(r"response|assistant|answer|[\W_]+", " ", as_text(verdict).lower()).split()
+    words = re.sub(r"\b(?:response|assistant|answer|is|better|wins)\b|[\W_]+", " ", as_text(verdict).lower()).split()
     match words:
         case ["a"] | ["b"]:
             return words[0].upper()
-        case ["tie" | "tied" | "equal" | "both" | "neither" | "draw" | "none"]:
+        case ["tie" | "tied" | "equal" | "both" | "neither" | "draw" | "none"] | ["a", "tie" | "draw"]:
             return "tie"
     raise UnreadableReply("the reply chooses neither A, B nor a tie", text)
 
@@ -101,13 +103,39 @@ def ranking(text: str, count: int) -> list[int]:
     """A judge's ranking of `count` responses: their positions from 0, the best first.
 
     Raises:
-        UnreadableReply: The reply does not list every response exactly once.
+        UnreadableReply: The reply does not list every response's number, from 1, exactly once.
     """
-    value = find_field(text, _RANKING)
-    numbers = [int(n) for n in re.findall(r"\d+", as_text(value))] if value is not None else []
+    numbers = _ranked(text)
     if sorted(numbers) != list(range(1, count + 1)):
         raise UnreadableReply(f"the reply does not rank the responses 1 to {count} once each", text)
     return [number - 1 for number in numbers]
+
+
+def best(text: str, count: int) -> int:
+    """Position, from 0, of the response that a judge holds best among `count`.
+
+    It is the first of a ranking, which may stop early but may not name a response twice; or a
+    `BEST_RESPONSE_INDEX`, which counts from 0, as in the authors' listwise prompt.
+
+    Raises:
+        UnreadableReply: The reply names none of the responses, or contradicts itself.
+    """
+    numbers = _ranked(text)
+    if numbers and len(numbers) == len(set(numbers)) and set(numbers) <= set(range(1, count + 1)):
+        return numbers[0] - 1
+    indices = {int(n) for n in re.findall(r"-?\d+", as_text(find_field(text, _INDEX)))} if not numbers else set()
+    if len(indices) == 1 and indices <= set(range(count)):
+        return indices.pop()
+    raise UnreadableReply(f"the reply names none of the {count} responses as the best", text)
+
+
+def _ranked(text: str) -> list[int]:
+    """The numbers of a ranking as they stand, or nothing."""
+    value = find_field(text, _RANKING)
+    if value is None:
+        answer = without_thinking(text)[0]
+        value = answer if _BARE_RANKING.fullmatch(answer) else ""
+    return [int(number) for number in re.findall(r"\d+", as_text(value))]
 
 
 def _bare(answer: str) -> str:

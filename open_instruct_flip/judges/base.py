@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -15,7 +15,7 @@ from open_instruct_flip.client.request import ChatRequest, Completion, RequestFa
 from open_instruct_flip.conversation import Message, check_conversation
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.config import JudgeConfig
-from open_instruct_flip.prompts import Prompt, load_prompt
+from open_instruct_flip.prompts import REQUIRED_FIELDS, Prompt, load_prompt
 from open_instruct_flip.reply import UnreadableReply
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
@@ -48,17 +48,28 @@ class Judge(ABC):
         if unknown:
             known = ", ".join(sorted(of_judge | of_client))
             raise UsageError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has {known}")
-        self.config = JudgeConfig(**{k: v for k, v in options.items() if k in of_judge})
         client = {k: v for k, v in options.items() if k in of_client}
-        self.client = JudgeClient(ClientConfig(llm_judge_model=model, api_base=api_base, **client))
+        self._configure(
+            JudgeConfig(**{k: v for k, v in options.items() if k in of_judge}),
+            ClientConfig(llm_judge_model=model, api_base=api_base, **client),
+        )
 
     @classmethod
     def from_config(cls, judge: JudgeConfig, client: ClientConfig) -> Self:
         """A judge from its two configurations, as the commands and the training adapters hold them."""
         made = cls.__new__(cls)
-        made.config = judge
-        made.client = JudgeClient(client)
+        made._configure(judge, client)
         return made
+
+    def _configure(self, judge: JudgeConfig, client: ClientConfig) -> None:
+        self.config = judge
+        self.client = JudgeClient(client)
+        self._check_config()
+
+    def _check_config(self) -> None:
+        """Refuse what this judge can't work with, here and not at the first reward."""
+        if self._prompt_name() in REQUIRED_FIELDS:
+            self._prompt()
 
     async def score(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         """Judge the responses to a conversation.
@@ -100,13 +111,17 @@ class Judge(ABC):
     async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         """Judge checked input."""
 
-    def _prompt(self, name: str) -> Prompt:
-        return load_prompt(name, self.config.prompt_dir)
+    def _prompt_name(self) -> str:
+        """Name of the prompt files that this judge is asked with."""
+        return self.name
 
-    async def _ask(self, messages: Sequence[Message], schema: dict[str, Any] | None = None) -> Completion:
-        """Send a prompt with this judge's sampling settings."""
+    def _prompt(self) -> Prompt:
+        return load_prompt(self._prompt_name(), self.config.prompt_dir)
+
+    def _request(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> ChatRequest:
+        """A prompt with this judge's sampling settings."""
         config = self.config
-        request = ChatRequest(
+        return ChatRequest(
             messages,
             max_tokens=config.max_tokens,
             temperature=config.temperature,
@@ -116,7 +131,50 @@ class Judge(ABC):
             # The switch of Qwen3 and its kind; templates without it ignore the field.
             extra_body={"chat_template_kwargs": {"enable_thinking": config.thinking}},
         )
-        return await self.client.complete(request)
+
+    def _unreadable(self, error: UnreadableReply, completion: Completion) -> dict[str, Any]:
+        """The fields of a reward whose replies could not be read."""
+        spoke = any(text.strip() for text in completion.texts)
+        cut = f"; cut off at max_tokens={self.config.max_tokens}" if "length" in completion.finish_reasons else ""
+        kind = FailureKind.UNREADABLE_REPLY if spoke else FailureKind.EMPTY_REPLY
+        return {"error": kind, "detail": f"{error}{cut}"}
+
+    async def _ask(self, messages: Sequence[Message], schema: dict[str, Any] | None = None) -> Completion:
+        """Send a prompt."""
+        return await self.client.complete(self._request(messages, schema))
+
+    async def _ask_about(
+        self,
+        responses: Sequence[str],
+        messages: Callable[..., Sequence[Message]],
+        schema: dict[str, Any] | None = None,
+    ) -> tuple[Completion, list[bool]]:
+        """Ask about responses, with their middles cut out as far as the judge's context demands.
+
+        Only responses are ever shortened, never the judge's own instructions.
+
+        Args:
+            responses: The responses that one prompt shows.
+            messages: Makes the prompt; called with the shortened responses as its arguments.
+            schema: Properties of the JSON object that the reply is, where the server is to force it.
+
+        Returns:
+            The answer, and for each response whether it was shortened.
+        """
+        limit, requests = self.config.max_response_chars or max(map(len, responses)), 0
+        while True:
+            texts = [shorten(response, limit) for response in responses]
+            try:
+                completion = await self._ask(messages(*texts), schema)
+            except RequestFailed as error:
+                error.requests += requests
+                requests = error.requests
+                limit = max(map(len, texts)) // 2
+                if error.kind is not FailureKind.CONTEXT_OVERFLOW or limit < MIN_RESPONSE_CHARS:
+                    raise
+            else:
+                shortened = [text != response for text, response in zip(texts, responses, strict=True)]
+                return replace(completion, usage=completion.usage + Usage(requests=requests)), shortened
 
 
 class ResponseJudge(Judge):
@@ -125,8 +183,7 @@ class ResponseJudge(Judge):
     async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         distinct = list(dict.fromkeys(responses))
         judged = await asyncio.gather(*(self._score_response(conversation, response) for response in distinct))
-        reward_of = dict(zip(distinct, judged, strict=True))
-        return [reward_of.pop(r) if r in reward_of else _taken_over(judged[distinct.index(r)]) for r in responses]
+        return shared_by_twins(responses, dict(zip(distinct, judged, strict=True)))
 
     async def _score_response(self, conversation: Sequence[Message], response: str) -> Reward:
         """Judge one response."""
@@ -141,44 +198,17 @@ class ResponseJudge(Judge):
             "truncated": truncated,
         }
         try:
-            return Reward(**self._verdict(conversation, completion.texts), **seen)
+            return Reward(**await self._verdict(conversation, completion.texts), **seen)
         except UnreadableReply as error:
-            spoke = any(text.strip() for text in completion.texts)
-            kind = FailureKind.UNREADABLE_REPLY if spoke else FailureKind.EMPTY_REPLY
-            cut = f"; cut off at max_tokens={self.config.max_tokens}" if "length" in completion.finish_reasons else ""
-            return Reward(error=kind, detail=f"{error}{cut}", **seen)
+            return Reward(**self._unreadable(error, completion), **seen)
 
     @abstractmethod
     async def _ask_judge(self, conversation: Sequence[Message], response: str) -> tuple[Completion, bool]:
         """Ask about one response: the answers, and whether the response had to be shortened."""
 
     @abstractmethod
-    def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
+    async def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
         """The reward's fields that the replies amount to; raises UnreadableReply when none can be read."""
-
-    async def _ask_about(
-        self, response: str, messages: Callable[[str], Sequence[Message]], schema: dict[str, Any]
-    ) -> tuple[Completion, bool]:
-        """Ask about a response, with its middle cut out as far as the judge's context demands.
-
-        Only the response is ever shortened, never the judge's own instructions.
-
-        Returns:
-            The answer, and whether the response was shortened.
-        """
-        limit = self.config.max_response_chars or len(response)
-        text, requests = shorten(response, limit), 0
-        while True:
-            try:
-                completion = await self._ask(messages(text), schema)
-            except RequestFailed as error:
-                error.requests += requests
-                requests = error.requests
-                if error.kind is not FailureKind.CONTEXT_OVERFLOW or len(text) // 2 < MIN_RESPONSE_CHARS:
-                    raise
-                text = shorten(response, len(text) // 2)
-            else:
-                return replace(completion, usage=completion.usage + Usage(requests=requests)), text != response
 
 
 def readable(replies: Sequence[str], read: Callable[[str], Verdict]) -> list[Verdict]:
@@ -218,5 +248,11 @@ def json_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": body}}
 
 
-def _taken_over(reward: Reward) -> Reward:
-    return replace(reward, duplicate=True, usage=Usage(), latency_s=0.0)
+def shared_by_twins(responses: Sequence[str], judged: Mapping[str, Reward]) -> list[Reward]:
+    """A group's rewards from those of its distinct responses; identical ones share a verdict, whose cost one bears."""
+    rewards, seen = [], set()
+    for response in responses:
+        reward = judged[response]
+        rewards.append(replace(reward, duplicate=True, usage=Usage(), latency_s=0.0) if response in seen else reward)
+        seen.add(response)
+    return rewards

@@ -7,8 +7,9 @@ from typing import Literal
 
 from open_instruct_flip.conversation import Target
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.similarities import DEFAULT_EMBEDDING_MODEL, SimilarityName
 
-SimilarityName = Literal["f1", "precision", "recall", "bleu", "rouge_l", "chrf", "embedding"]
+ListwiseReward = Literal["best", "rank"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,26 @@ class JudgeConfig:
     similarity: SimilarityName = field(
         default="f1", metadata={"help": "How the inferred instruction is compared with the true one"}
     )
+    embedding_model: str = field(
+        default=DEFAULT_EMBEDDING_MODEL,
+        metadata={"help": "Sentence-transformers model, a hub name or a folder, for --similarity embedding"},
+    )
     num_samples: int = field(
         default=1,
         metadata={"help": "Inferred instructions per response; the reward is their mean (temperature above 0)"},
+    )
+    max_pairs: int = field(
+        default=0,
+        metadata={
+            "help": "Pairs of a group that the pairwise judge compares, both orders each; 0 compares all. "
+            "Never fewer than give every response one"
+        },
+    )
+    listwise_reward: ListwiseReward = field(
+        default="best",
+        metadata={
+            "help": "Listwise reward: 1 for the best response and 0 else, or the share of the group ranked below"
+        },
     )
     reasoning: bool = field(
         default=True, metadata={"help": "Ask FLIP's judge for one sentence of reasoning before the instruction"}
@@ -41,7 +59,12 @@ class JudgeConfig:
         default=80_000,
         metadata={"help": "Longer responses lose their middle before they are judged; 0 never cuts beforehand"},
     )
-    seed: int | None = field(default=None, metadata={"help": "Sampling seed sent to the judge, where it takes one"})
+    seed: int | None = field(
+        default=None,
+        metadata={
+            "help": "Seed sent to the judge, where it takes one; also of sampled pairs and of listwise positions"
+        },
+    )
     prompt_dir: str | None = field(
         default=None, metadata={"help": "Folder of other judge prompts, for example the FLIP authors' .prompt files"}
     )
@@ -51,6 +74,8 @@ class JudgeConfig:
             raise UsageError(
                 f"--num_samples and --max_tokens must be above 0, got {self.num_samples}, {self.max_tokens}"
             )
+        if self.max_pairs < 0:
+            raise UsageError(f"--max_pairs must be 0 (all pairs) or above, got {self.max_pairs}")
         if self.num_samples > 1 and self.temperature == 0:
             raise UsageError(
                 f"--num_samples {self.num_samples} at --temperature 0 draws the same reply each time; "

@@ -5,7 +5,9 @@ Source: Small Reward Models via Backward Inference, arXiv 2602.13551.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -14,7 +16,8 @@ from open_instruct_flip.conversation import Message, hide_instruction
 from open_instruct_flip.judges.base import ResponseJudge, readable
 from open_instruct_flip.reply import inferred_instruction
 from open_instruct_flip.rewards import FailureKind, Reward
-from open_instruct_flip.similarity import f1_score, is_scorable
+from open_instruct_flip.similarities import check_available, similarity
+from open_instruct_flip.similarity import TokenF1, f1_score, is_scorable
 
 INSTRUCTION_SCHEMA = {"instruction": {"type": "string"}}
 REASONED_SCHEMA = {"reasoning": {"type": "string"}, **INSTRUCTION_SCHEMA}
@@ -34,6 +37,14 @@ class FlipJudge(ResponseJudge):
 
     name = "flip"
 
+    def _check_config(self) -> None:
+        super()._check_config()
+        check_available(self.config.similarity)
+
+    def _prompt_name(self) -> str:
+        target = "_system_target" if self.config.flip_target == "system" else ""
+        return f"flip{target}{'' if self.config.reasoning else '_direct'}"
+
     async def _score_response(self, conversation: Sequence[Message], response: str) -> Reward:
         instruction = hide_instruction(conversation, self.config.flip_target).instruction
         if not is_scorable(instruction):
@@ -50,24 +61,31 @@ class FlipJudge(ResponseJudge):
 
     async def _infer(self, context: Sequence[Message], response: str) -> tuple[Completion, bool]:
         """Ask which instruction led to the response. The instruction itself can't be passed to this."""
-        if self.config.flip_target == "system":
-            prompt = self._prompt("flip_system_target")
-        else:
-            prompt = self._prompt("flip" if self.config.reasoning else "flip_direct")
+        prompt = self._prompt()
         turns = prompt.conversation(context)
-        return await self._ask_about(
-            response,
+        completion, (truncated,) = await self._ask_about(
+            [response],
             lambda text: prompt.messages(conversation=turns, response=text),
             REASONED_SCHEMA if self.config.reasoning else INSTRUCTION_SCHEMA,
         )
+        return completion, truncated
 
-    def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
+    async def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
         instruction = hide_instruction(conversation, self.config.flip_target).instruction
         inferred = readable(replies, inferred_instruction)
         overlaps = [f1_score(one, instruction) for one in inferred]
         return {
-            "score": fmean(o.f1 for o in overlaps),
+            "score": await self._likeness(inferred, instruction, overlaps),
             "inferred_instruction": inferred[0],
             "precision": fmean(o.precision for o in overlaps),
             "recall": fmean(o.recall for o in overlaps),
         }
+
+    async def _likeness(self, inferred: Sequence[str], instruction: str, overlaps: Sequence[TokenF1]) -> float:
+        """Mean likeness of the inferred instructions to the true one."""
+        name = self.config.similarity
+        if name in TokenF1._fields:
+            return fmean(getattr(overlap, name) for overlap in overlaps)
+        # Other measures take milliseconds, and seconds to import; a policy engine may run on this event loop.
+        compare = partial(similarity, name, embedding_model=self.config.embedding_model)
+        return await asyncio.to_thread(lambda: fmean(compare(one, instruction) for one in inferred))

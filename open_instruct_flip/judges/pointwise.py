@@ -20,14 +20,15 @@ class PointwiseJudge(ResponseJudge):
     name = "pointwise"
 
     async def _ask_judge(self, conversation: Sequence[Message], response: str) -> tuple[Completion, bool]:
-        prompt = self._prompt("pointwise")
+        prompt = self._prompt()
         turns = prompt.conversation(conversation[:-1])
         instruction = conversation[-1]["content"]
-        return await self._ask_about(
-            response,
+        completion, (truncated,) = await self._ask_about(
+            [response],
             lambda text: prompt.messages(conversation=turns, instruction=instruction, response=text),
             SCORE_SCHEMA,
         )
+        return completion, truncated
 
-    def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
+    async def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
         return {"score": fmean(readable(replies, pointwise_score))}

@@ -12,6 +12,9 @@ ENTRY_POINT_GROUP = "open_instruct_flip.judges"
 _OURS = {
     "flip": "open_instruct_flip.judges.flip:FlipJudge",
     "pointwise": "open_instruct_flip.judges.pointwise:PointwiseJudge",
+    "pairwise": "open_instruct_flip.judges.pairwise:PairwiseJudge",
+    "listwise": "open_instruct_flip.judges.listwise:ListwiseJudge",
+    "likelihood": "open_instruct_flip.judges.likelihood:LikelihoodJudge",
 }
 
 

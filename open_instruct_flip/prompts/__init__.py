@@ -3,7 +3,8 @@
 A prompt is a pair of files, `<name>.system.txt` and `<name>.user.txt`. Placeholders are `{response}` and the
 like; `{{` and `}}` stand for literal braces. The system file has no placeholder, so that a server's prefix
 cache holds it once for all rollouts. Another folder can be given, with files of the same names or with the
-authors' names (`FLIP_SYSTEM.prompt`, `llmjudge_pointwise_rating_USER.prompt`, ...).
+authors' names (`FLIP_SYSTEM.prompt`, `llmjudge_pointwise_rating_USER.prompt`, ...). Where a template has no
+`{conversation}`, as none of the authors' has, earlier turns stand before it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from open_instruct_flip.conversation import Message
@@ -31,6 +33,18 @@ AUTHORS_FIELDS = {
     "response2": "response_b",
     "response_list": "responses",
 }
+REQUIRED_FIELDS = {
+    "flip": {"response"},
+    "flip_direct": {"response"},
+    "flip_system_target": {"response"},
+    "flip_system_target_direct": {"response"},
+    "likelihood": {"response"},
+    "likelihood_system_target": {"response"},
+    "pointwise": {"instruction", "response"},
+    "pairwise": {"instruction", "response_a", "response_b"},
+    "listwise": {"instruction", "responses"},
+}
+"""Placeholders that each judge's prompt must have; it may have `{conversation}` as well, and no other."""
 
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 # Strings that tokenizers turn into control tokens, whoever wrote them.
@@ -69,6 +83,11 @@ class Prompt:
         return frozenset(AUTHORS_FIELDS.get(name, name) for name in names if name)
 
     @cached_property
+    def first_number(self) -> int:
+        """Number of the first of several responses: 0 in the authors' listwise template, which asks for an index."""
+        return 0 if "{response_list}" in self.user else 1
+
+    @cached_property
     def _markers(self) -> re.Pattern[str]:
         """The first character of each thing that a reader of this prompt could take for its structure."""
         text = f"{self.system}\n{self.user}"
@@ -94,12 +113,16 @@ class Prompt:
         return Fenced("<conversation>\n" + "\n".join(lines) + "\n</conversation>\n\n")
 
     def numbered(self, responses: Iterable[str]) -> Fenced:
-        """Responses as sections that carry their numbers, from 1."""
-        sections = [f"<response_{n}>\n{self.defuse(r)}\n</response_{n}>" for n, r in enumerate(responses, start=1)]
+        """Responses as sections that carry their numbers, from `first_number`."""
+        numbered = enumerate(responses, start=self.first_number)
+        sections = [f"<response_{n}>\n{self.defuse(r)}\n</response_{n}>" for n, r in numbered]
         return Fenced("\n\n".join(sections))
 
     def messages(self, **values: str) -> list[Message]:
         """The chat that asks the judge. Values are defused unless they are `Fenced`.
+
+        A `conversation` that the templates have no place for stands before the user template: without it the judge
+        would not know what was said before.
 
         Raises:
             UsageError: A placeholder has no value.
@@ -108,7 +131,8 @@ class Prompt:
         messages: list[Message] = []
         if self.system:
             messages.append({"role": "system", "content": _fill(self.system, fenced)})
-        messages.append({"role": "user", "content": _fill(self.user, fenced)})
+        before = "" if "conversation" in self.fields else fenced.get("conversation", "")
+        messages.append({"role": "user", "content": before + _fill(self.user, fenced)})
         return messages
 
 
@@ -135,16 +159,36 @@ def load_prompt(name: str, prompt_dir: str | None = None) -> Prompt:
     """Read the prompt pair `name` from the package, or from `prompt_dir`.
 
     Raises:
-        UsageError: The folder holds no such pair.
+        UsageError: The folder holds no such pair, a file is no UTF-8 text, or a placeholder is missing or unknown.
     """
+    pairs = [(f"{name}.system.txt", f"{name}.user.txt")]
     if prompt_dir is None:
-        folder = resources.files(__name__)
-        return Prompt(*((folder / f"{name}.{part}.txt").read_text("utf-8").strip() for part in ("system", "user")))
-    tried = [(f"{name}.system.txt", f"{name}.user.txt")]
-    if name in AUTHORS_NAMES:
-        tried.append((f"{AUTHORS_NAMES[name]}_SYSTEM.prompt", f"{AUTHORS_NAMES[name]}_USER.prompt"))
-    for pair in tried:
-        paths = [Path(prompt_dir, file) for file in pair]
-        if all(path.is_file() for path in paths):
-            return Prompt(*(path.read_text("utf-8").strip() for path in paths))
-    raise UsageError(f"--prompt_dir {prompt_dir} holds none of: {'; '.join(' with '.join(pair) for pair in tried)}")
+        folder: Traversable = resources.files(__name__)
+    else:
+        folder = Path(prompt_dir).expanduser()
+        if name in AUTHORS_NAMES:
+            pairs.append((f"{AUTHORS_NAMES[name]}_SYSTEM.prompt", f"{AUTHORS_NAMES[name]}_USER.prompt"))
+    for pair in pairs:
+        if all((folder / file).is_file() for file in pair):
+            prompt = Prompt(*(_read(folder / file) for file in pair))
+            _check_fields(prompt, name, f"{folder / pair[1]}")
+            return prompt
+    raise UsageError(f"--prompt_dir {folder} holds none of: {'; '.join(' with '.join(pair) for pair in pairs)}")
+
+
+def _read(file: Traversable) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the prompt {file} can't be read as UTF-8 text: {error}") from error
+
+
+def _check_fields(prompt: Prompt, name: str, file: str) -> None:
+    required = REQUIRED_FIELDS.get(name)
+    if required is None:
+        return
+    missing, unknown = required - prompt.fields, prompt.fields - required - {"conversation"}
+    if missing or unknown:
+        faults = [f"lacks {{{field}}}" for field in sorted(missing)]
+        faults += [f"has {{{field}}}, which this judge does not fill" for field in sorted(unknown)]
+        raise UsageError(f"the prompt {file} {' and '.join(faults)}; literal braces are written {{{{ and }}}}")
