@@ -146,7 +146,8 @@ def _progress(rows: Iterable[Row], total: int | None) -> Iterator[Iterator[Row]]
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.completed:,.0f} rows"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
 
         def counted() -> Iterator[Row]:

@@ -8,40 +8,24 @@ from typing import NamedTuple
 
 from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.data.shapes import Prompt
+from open_instruct_flip.data.subjects import has_code, has_math
 
 ENGLISH_LABELS = frozenset({"english", "en", "eng"})
 
 # Frequent words, and verbs that prompts begin with, which the larger European languages do not have as well.
 _ENGLISH_WORDS = frozenset(
     """
-    about after and any anyone are because been before being between but by can could create describe did does down each
-    every explain few first from generate get have having help him his how i'd i'll i'm i've if into it it's its just
-    keep like list make many more most my need only other our out please rewrite should some someone something suggest
-    summarize tell than that the their them then there these they things think this those through up using very way were
-    what when where which while who why with without would write you your
+    about after and anyone are because been before being between but can could create describe did does each every
+    explain few first from generate get having help him his how i'd i'll i'm i've if into it it's its just keep like
+    make many more my need only other our out please rewrite should some someone something suggest summarize tell than
+    that the their them then there these they things think this those through up using very way were what when where
+    which while who why with without would write you your
     """.split()  # noqa: SIM905 - a list literal of single words is no easier to read
 )
 _MIN_WORDS_FOR_LANGUAGE = 5
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ARTICLES = frozenset({"a", "an", "the"})
-
-_CODE = re.compile(
-    r"```|^\s*(?:def|class) \w+.*:\s*$|^\s*(?:import|from) [\w.]+(?: import .*)?;?\s*$|^\s*#include\s*[<\"]"
-    r"|\bSELECT\b.+\bFROM\b|[;{}]\s*\n.*[;{}]\s*(?:\n|$)|</\w+>\s*\n\s*<|\bconsole\.log\(|\bprintf?\(|\w+\(\)\s*[;{]"
-    r"|(?i:\b(?:python|javascript|typescript|java|c\+\+|c#|golang|rust|kotlin|php|sql|html|css|bash|powershell|regex|vba"
-    r"|matlab|latex|django|flask|react(?:\.?js)?|node\.?js|pytorch|tensorflow|pandas|dockerfile|kubernetes|arduino|solidity"
-    r"|source code|code snippet|stack trace|leetcode|unit tests?)(?![\w-])(?! curry))"
-    r"|(?i:\b(?:write|fix|debug|refactor|review|explain|optimi[sz]e|complete)\b[^.?!\n]{0,40}\b(?:code|script|function|program)\b)",
-    re.MULTILINE,
-)
-_MATH = re.compile(
-    r"\\(?:frac|sum|int|sqrt|begin|cdot|leq|geq|alpha|theta|mathbb)\b|\$[^$\n]*[\\^_=][^$\n]*\$"
-    r"|\d\s*[+*/×÷^=]\s*-?\d|[a-z]\s*\^\s*\d|\b\d*[xyz]\s*[-+=]\s*\d"
-    r"|(?i:\b(?:solve for|prove that|proof of|theorem|lemma|derivative of|integrate|integral of|differentiate"
-    r"|eigenvalues?|polynomials?|quadratic|logarithm|trigonometr\w+|standard deviation|probability (?:that|of)"
-    r"|how many ways|simplify the|square root|calculate the|compute the|least common multiple|greatest common)\b)"
-)
 
 
 class Filter(NamedTuple):
@@ -106,7 +90,7 @@ def looks_english(text: str) -> bool:
         return False
     found = words(text)
     known = sum(word.replace("’", "'") in _ENGLISH_WORDS for word in found)
-    return len(found) < _MIN_WORDS_FOR_LANGUAGE or known >= max(1, min(len(found), 40) // 12 + 1)
+    return len(found) < _MIN_WORDS_FOR_LANGUAGE or known >= max(1, min(len(found), 60) // 15)
 
 
 def context_words(prompt: Prompt) -> int:
@@ -122,16 +106,6 @@ def distinct_words(text: str) -> int:
         3
     """
     return len(set(words(text)) - _ARTICLES)
-
-
-def has_code(text: str) -> bool:
-    """Whether a prompt is about programming, by code in it or by its vocabulary. A heuristic."""
-    return bool(_CODE.search(text))
-
-
-def has_math(text: str) -> bool:
-    """Whether a prompt is a calculation or a proof, by formulas in it or by its vocabulary. A heuristic."""
-    return bool(_MATH.search(text))
 
 
 def prefix(text: str, num_words: int) -> str:
