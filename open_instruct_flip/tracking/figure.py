@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COLUMNS = 3
 LARGE_PANEL_INCHES = (3.7, 2.7)
 SMALL_PANEL_INCHES = (2.75, 1.95)
+LEGEND_ROW_INCHES = 0.22
 LABEL_GAP_POINTS = 9.0
 ROUND_STEPS = [1, 2, 5, 10]
 BY_NAME = {metric.name: metric for metric in METRICS}
@@ -125,7 +126,7 @@ def _subplots(count: int, x_label: str) -> tuple[Figure, list[Axes]]:
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     width, height = LARGE_PANEL_INCHES if columns < COLUMNS else SMALL_PANEL_INCHES
-    figure = Figure(figsize=(width * columns, height * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
     for ax in axes[count:]:
         ax.remove()
@@ -227,11 +228,15 @@ def _title(ax: Axes, title: str, note: str) -> None:
 
 
 def _legend(figure: Figure, runs: Sequence[Run]) -> None:
-    handles = [Line2D([], [], lw=2.4, label=label, **line_style(i)) for i, label in enumerate(run_labels(runs))]
+    labels = run_labels(runs)
+    handles = [Line2D([], [], lw=2.4, label=label, **line_style(index)) for index, label in enumerate(labels)]
+    points_per_entry = 48 + 5.5 * max(map(len, labels))
+    columns = max(1, min(len(handles), int(figure.get_figwidth() * 72 / points_per_entry)))
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW_INCHES * -(-len(handles) // columns))
     figure.legend(
         handles=handles,
         loc="outside upper left",
-        ncols=min(len(handles), 4),
+        ncols=columns,
         frameon=False,
         fontsize=8.5,
         handlelength=1.6,

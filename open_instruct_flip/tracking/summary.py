@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-from numpy.typing import NDArray
-
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.tracking.metrics import Metric, known_metrics
 from open_instruct_flip.tracking.run import Run
+
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+except ImportError:
+    raise MissingDependencyError("comparing runs needs numpy: pip install 'open-instruct-flip[compare]'") from None
 
 Floats = NDArray[np.float64]
 

@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 
@@ -171,3 +173,17 @@ def test_wrong_input_is_one_line(make_run, tmp_path, capsys):
 def test_nothing_is_written_when_a_run_can_not_be_read(make_run, tmp_path, capsys):
     refused([make_run("good", reward=[0.1]), str(tmp_path), "--out", str(tmp_path / "out")], capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("library", ["numpy", "matplotlib", "jinja2"])
+def test_a_missing_library_is_one_line_with_its_command(two_runs, tmp_path, library):
+    script = (
+        "import sys\n"
+        f"sys.modules[{library!r}] = None\n"
+        "from open_instruct_flip.commands.main import main\n"
+        f"main(['compare', {two_runs[0]!r}, '--out', {str(tmp_path / 'out')!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"{library}: pip install 'open-instruct-flip[compare]'" in done.stderr
