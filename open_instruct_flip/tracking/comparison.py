@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from open_instruct_flip.tracking.both_judges import Verdict
-from open_instruct_flip.tracking.figure import draw, headline_metrics
-from open_instruct_flip.tracking.metrics import Metric, known_metrics
+from open_instruct_flip.tracking.figure import MAX_END_LABELS, draw, headline_metrics
+from open_instruct_flip.tracking.metrics import known_metrics
 from open_instruct_flip.tracking.page import Section, write_page
 from open_instruct_flip.tracking.run import Run
 from open_instruct_flip.tracking.style import run_labels
@@ -50,25 +50,19 @@ def write_comparison(
 
 def _sections(runs: Sequence[Run], window: int, timed: bool) -> list[Section]:
     metrics, headline = known_metrics(runs), headline_metrics(runs)
-    smoothing = f"Strong lines: mean over {window} steps. Light lines: every step. " if window > 1 else ""
+    text = f"Strong lines: mean over {window} steps. Light lines: every step. " if window > 1 else ""
+    text += "Numbers at the right edge: each run's last value. " if len(runs) <= MAX_END_LABELS else ""
+    if "true_rate" in {metric.name for metric in headline}:
+        text += "True rate: how far responses follow their instruction, checked by rule; no judge sees it."
     title = " and ".join(metric.title.lower() for metric in headline).capitalize()
     sections = [
-        Section(
-            f"{title}: {_enumerate(run_labels(runs))}",
-            f"{smoothing}Numbers at the right edge: each run's last value. {_about_true_rate(headline)}",
-            draw(runs, headline, window, heldout_marks=True),
-        ),
+        Section(f"{title}: {_enumerate(run_labels(runs))}", text, draw(runs, headline, window, heldout_marks=True)),
         Section("Over training steps", "All metrics that at least one run logged.", draw(runs, metrics, window)),
     ]
     if timed:
         text = "The same curves against the time since each run's start, smoothed over steps as above."
         sections.append(Section("Over wall time", text, draw(runs, metrics, window, over="wall_time_s")))
     return sections
-
-
-def _about_true_rate(metrics: Sequence[Metric]) -> str:
-    known = any(metric.name == "true_rate" for metric in metrics)
-    return "True rate: how far responses follow their instruction, checked by rule; no judge sees it." if known else ""
 
 
 def _enumerate(names: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ LARGE_PANEL_INCHES = (3.7, 2.7)
 SMALL_PANEL_INCHES = (2.75, 1.95)
 LEGEND_ROW_INCHES = 0.22
 LABEL_GAP_POINTS = 9.0
+MAX_END_LABELS = 6
 ROUND_STEPS = [1, 2, 5, 10]
 BY_NAME = {metric.name: metric for metric in METRICS}
 # What stands beside the reward, the first that is known: the reward alone says little about the policy.
@@ -115,8 +116,9 @@ def draw(
             _title(ax, metric.title, note)
         _legend(figure, runs)
         figure.draw_without_rendering()  # lays the panels out, so that their heights are known
-        for panel in panels:
-            _label_ends(panel)
+        if len(runs) <= MAX_END_LABELS:
+            for panel in panels:
+                _label_ends(panel)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # what is saved, and however often, stands where it stands now
     return Drawing(figure, tuple(panels), label)
