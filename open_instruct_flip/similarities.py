@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
+from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.similarity import f1_score
 
 SimilarityName = Literal["f1", "precision", "recall", "bleu", "rouge_l", "chrf", "embedding"]
@@ -118,6 +118,6 @@ def _encoder(model: str) -> Any:
         return SentenceTransformer(model)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise FlipError(
+        raise UsageError(
             f"--embedding_model {model!r} can't be loaded: {reason}; give a folder or a hub name"
         ) from error
