@@ -1,0 +1,45 @@
+"""What `flip score` does with a file, apart from the judge and how it is reached."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from open_instruct_flip.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Which judge scores a file, and when its output is replaced, restarted or refused."""
+
+    judge: str = field(default="flip", metadata={"help": "Judge that scores the responses"})
+    price_per_million: str | None = field(
+        default=None, metadata={"help": "Price of a million tokens, IN or IN,OUT, for the cost in the summary"}
+    )
+    max_failure_rate: float = field(
+        default=1.0, metadata={"help": "Exit with 1 when a larger share of the responses has no reward"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "Replace OUT if it exists"})
+    restart: bool = field(default=False, metadata={"help": "Throw away what an interrupted run has left"})
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.max_failure_rate <= 1.0:
+            raise UsageError(f"--max_failure_rate is a share between 0 and 1, got {self.max_failure_rate!r}")
+        self.prices()
+
+    def prices(self) -> tuple[float, float] | None:
+        """Prices of a million prompt and completion tokens, or None where no price was given.
+
+        Example:
+            >>> ScoreConfig(price_per_million="0.1,0.4").prices()
+            (0.1, 0.4)
+        """
+        if self.price_per_million is None:
+            return None
+        try:
+            parts = [float(part) for part in self.price_per_million.split(",")]
+        except ValueError:
+            parts = []
+        if len(parts) not in (1, 2) or not all(math.isfinite(part) and part >= 0 for part in parts):
+            raise UsageError(f"--price_per_million is IN or IN,OUT, such as 0.1,0.4; got {self.price_per_million!r}")
+        return parts[0], parts[-1]
