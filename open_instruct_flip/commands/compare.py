@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     help="Folder for the pictures, the page and the aligned curves",
 )
 @click.option(
-    "--window", type=click.IntRange(min=1), help="Steps of the smoothing window, 1 for none; default: a tenth of a run"
+    "--window",
+    type=click.IntRange(min=1),
+    help="Steps of the smoothing window, 1 for none; default: a tenth of a run, at most 101",
 )
 @click.option(
     "--heldout",

@@ -31,6 +31,7 @@ SMALL_PANEL_INCHES = (2.75, 1.95)
 LEGEND_ROW_INCHES = 0.22
 LABEL_GAP_POINTS = 9.0
 MAX_END_LABELS = 6
+MAX_MARKS = 20
 ROUND_STEPS = [1, 2, 5, 10]
 BY_NAME = {metric.name: metric for metric in METRICS}
 # What stands beside the reward, the first that is known: the reward alone says little about the policy.
@@ -157,15 +158,18 @@ def _draw_curves(ax: Axes, curves: Sequence[Curve], window: int) -> None:
     for index, curve in enumerate(curves):
         style = line_style(index)
         if window > 1 and curve.smoothed != curve.raw:
-            ax.plot(curve.x, curve.raw, lw=0.7, alpha=0.3, **style)
-        ax.plot(curve.x, curve.smoothed, lw=1.9, **style)
+            ax.plot(curve.x, curve.raw, lw=0.7, alpha=0.3, zorder=2, **style)
+        ax.plot(curve.x, curve.smoothed, lw=1.9, zorder=3, **style)
         marked = slice(None) if len(curve.x) < 20 else slice(-1, None)
-        ax.plot(curve.x[marked], curve.smoothed[marked], "o", ms=3.2, color=style["color"])
+        ax.plot(curve.x[marked], curve.smoothed[marked], "o", ms=3.2, zorder=3, color=style["color"])
 
 
 def _mark_heldout(ax: Axes, curves: Sequence[Curve]) -> str:
     for index, curve in enumerate(curves):
-        ax.plot(curve.x, curve.raw, "o", ms=4, mfc="white", mec=line_style(index)["color"], mew=1.1, zorder=4)
+        some = slice(None, None, -max(1, -(-len(curve.x) // MAX_MARKS)))  # from the last one backwards
+        ax.plot(
+            curve.x[some], curve.raw[some], "o", ms=4, mfc="white", mec=line_style(index)["color"], mew=1.1, zorder=4
+        )
     return "\N{WHITE CIRCLE} held-out prompts" if any(curve.x for curve in curves) else ""
 
 

@@ -21,6 +21,9 @@ except ImportError:
 Floats = NDArray[np.float64]
 
 
+MAX_DEFAULT_WINDOW = 101
+
+
 @dataclass(frozen=True)
 class SummaryLine:
     """One run in one metric.
@@ -55,9 +58,9 @@ def smooth(steps: Sequence[float], values: Sequence[float], window: int) -> Floa
 
 
 def default_window(runs: Sequence[Run]) -> int:
-    """A tenth of the middle run's length in steps, made odd so that a window has a middle."""
+    """A tenth of the middle run's length in steps, at most 101, made odd so that a window has a middle."""
     length = median(run.rows[-1]["step"] - run.rows[0]["step"] + 1 for run in runs)
-    return int(length / 10) // 2 * 2 + 1
+    return min(int(length / 10) // 2 * 2 + 1, MAX_DEFAULT_WINDOW)
 
 
 def shared_steps(runs: Sequence[Run], metric: str) -> tuple[float, float] | None:

@@ -91,7 +91,9 @@ def test_a_smoothed_curve_stays_within_the_raw_one(values, window):
     assert smoothed.max() <= max(values) + 1e-9
 
 
-@pytest.mark.parametrize(("lengths", "window"), [([5], 1), ([60], 7), ([150, 150], 15), ([1000, 100, 100], 11)])
+@pytest.mark.parametrize(
+    ("lengths", "window"), [([5], 1), ([60], 7), ([150, 150], 15), ([1000, 100, 100], 11), ([5000], 101)]
+)
 def test_the_default_window_is_odd_and_a_tenth_of_the_middle_run(lengths, window):
     assert default_window([run_of(str(n), reward=[0.0] * length) for n, length in enumerate(lengths)]) == window
 
