@@ -16,7 +16,8 @@ from aiohttp import web
 collect_ignore = ["open_instruct_double"]
 
 DOUBLE = Path(__file__).parent / "open_instruct_double"
-IMPORTS_OPEN_INSTRUCT = "open_instruct_flip.integrations.open_instruct."
+PLUGIN = "open_instruct_flip.integrations.open_instruct"
+IMPORT_OPEN_INSTRUCT = {f"{PLUGIN}.{name}" for name in ("verifier", "reward_function", "streaming_config", "preflight")}
 
 
 class JudgeServer:
@@ -39,6 +40,9 @@ class JudgeServer:
         return self
 
     def stop(self) -> None:
+        """Close every connection and the port. Stopping twice is fine."""
+        if self._loop.is_closed():
+            return
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -96,5 +100,5 @@ def open_instruct(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def _forget_open_instruct() -> None:
     for name in list(sys.modules):
-        if name.partition(".")[0] == "open_instruct" or name.startswith(IMPORTS_OPEN_INSTRUCT):
+        if name.partition(".")[0] == "open_instruct" or name in IMPORT_OPEN_INSTRUCT:
             del sys.modules[name]

@@ -142,5 +142,5 @@ async def _probe(options: FlipOptions, endpoint: str | None) -> str | None:
 
 async def _ask(name: str, options: FlipOptions) -> Reward:
     judge_config = dataclasses.replace(options.judge, flip_target="last_user")
-    async with judge_class(name).from_config(judge_config, options.client) as judge:
-        return (await judge.score([PROBE_TURN], [PROBE_RESPONSE]))[0]
+    judge = judge_class(name).from_config(judge_config, options.client)
+    return (await judge.score([PROBE_TURN], [PROBE_RESPONSE]))[0]

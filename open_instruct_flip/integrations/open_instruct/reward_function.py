@@ -76,7 +76,7 @@ class GroupRewardFunction:
         # Open Instruct never looks at a reward function that raised, and would wait for its result for ever. So
         # every error goes to where results are read, and stops training there.
         except Exception as error:
-            logger.error("no rewards, so training stops", exc_info=not isinstance(error, FlipError))
+            logger.error("no rewards, so training stops: %s", error, exc_info=not isinstance(error, FlipError))
             return StoppedScores.because(error), {}
         return scores, metrics | self._metrics.of([group.judged for group in judged])
 

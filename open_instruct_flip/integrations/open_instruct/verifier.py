@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from open_instruct.ground_truth_utils import LMJudgeVerifier, VerificationResult
@@ -17,7 +17,8 @@ from open_instruct_flip.integrations.open_instruct.group import JudgedGroup, cop
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.integrations.open_instruct.outage import OutageGuard
 from open_instruct_flip.integrations.open_instruct.query import KnownInstruction, read_open_query, read_query
-from open_instruct_flip.judges.base import Judge, ResponseJudge
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.group import GroupJudge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
 
@@ -42,8 +43,13 @@ class JudgeVerifier(LMJudgeVerifier):
 
     def __init__(self, judge_type: str, options: FlipOptions) -> None:
         super().__init__(judge_type, verifier_config=options)
+        self.judge_type = judge_type
         self.options = options
-        self.judge: Judge = judge_class(judge_type).from_config(options.judge, options.client)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge; made at first use, since options may suit only the judges that a run really uses."""
+        return judge_class(self.judge_type).from_config(self.options.judge, self.options.client)
 
     @property
     def endpoints(self) -> str:
@@ -98,7 +104,7 @@ class JudgeVerifier(LMJudgeVerifier):
         shown = [shown_to_judge(response, instruction, training.copy_guard) for response in responses]
 
         async def ask(numbers: Sequence[int]) -> list[Reward]:
-            if isinstance(self.judge, ResponseJudge):
+            if not isinstance(self.judge, GroupJudge):
                 return await self.judge.score(known.conversation, [shown[i] for i in numbers])
             rewards = await self.judge.score(known.conversation, shown)
             return [rewards[i] for i in numbers]
@@ -112,7 +118,7 @@ class JudgeVerifier(LMJudgeVerifier):
             scores=final_scores(rewards, rates, guard=training.copy_guard, on_failure=training.on_failure),
             copy_rates=rates,
             context_matches=known.context_matches,
-            measure=self.options.judge.similarity if self.judge.name == "flip" else None,
+            measure=self.options.judge.similarity if self.judge_type == "flip" else None,
         )
 
     def instruction(self, label: Any) -> str:
@@ -125,7 +131,7 @@ class JudgeVerifier(LMJudgeVerifier):
         )
 
     def _known_instruction(self, instruction: str, query: str | None) -> KnownInstruction:
-        if self.judge.name in SEES_INSTRUCTION:
+        if self.judge_type in SEES_INSTRUCTION:
             return read_open_query(query, instruction)
         known = read_query(query, instruction, self.options.judge.flip_target)
         if not known.context_matches:

@@ -1,0 +1,177 @@
+"""The launcher as a user calls it, on Open Instruct's double."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import DOUBLE, inferred
+
+INSTRUCTION = "Name the three largest lakes of Sweden, please"
+
+
+def launch(*arguments, command=("-m", "open_instruct_flip.train"), **environment):
+    """Run the launcher; GPU checks pass because the environment names a Ray cluster."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OPEN_INSTRUCT", "RAY_", "HOSTED_VLLM"))}
+    clean |= {"OPEN_INSTRUCT_DIR": str(DOUBLE), "RAY_ADDRESS": "127.0.0.1:6379"}
+    done = subprocess.run(
+        [sys.executable, *command, *map(str, arguments)],
+        env={k: v for k, v in (clean | environment).items() if v},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    def write(*rows):
+        folder = tmp_path / "dataset"
+        folder.mkdir(exist_ok=True)
+        (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder
+
+    return write
+
+
+def row(truth=INSTRUCTION, label="general-flip"):
+    return {"messages": [{"role": "user", "content": INSTRUCTION}], "ground_truth": truth, "dataset": label}
+
+
+def flags(server, folder):
+    return ["--llm_judge_model", "hosted_vllm/judge", "--flip_api_base", server.url, "--dataset_mixer_list", folder, "1.0"]
+
+
+def test_trainer_runs_as_main_with_flip_in_it(judge_server, dataset):
+    done = launch(*flags(judge_server, dataset(row())), "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert "TRAINED FlipRewardConfig" in done.stdout
+    assert "'general-flip'" in done.stdout
+    assert len(judge_server.bodies) == 1  # the probe
+
+
+def test_flip_train_is_the_same(judge_server, dataset):
+    command = ("-m", "open_instruct_flip", "train")
+    done = launch(*flags(judge_server, dataset(row())), command=command)
+    assert done.returncode == 0, done.stderr
+    assert "TRAINED FlipRewardConfig" in done.stdout
+
+
+def test_help_shows_flip_flags_beside_open_instructs():
+    done = launch("--help")
+    assert done.returncode == 0
+    for flag in ("--flip_api_base", "--flip_on_failure", "--llm_judge_model", "--seed"):
+        assert flag in done.stdout
+    assert "Reward of a sample whose judgement failed" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"OPEN_INSTRUCT_DIR": "", "RAY_ADDRESS": ""}, ("lacks Open Instruct", "and a GPU")),
+        ({"OPEN_INSTRUCT_DIR": ""}, ("lacks Open Instruct", "github.com/allenai/open-instruct")),
+        ({"RAY_ADDRESS": "", "CUDA_VISIBLE_DEVICES": "-1"}, ("lacks a GPU",)),
+        ({"OPEN_INSTRUCT_DIR": "/nowhere"}, ("OPEN_INSTRUCT_DIR=/nowhere",)),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(environment, words):
+    done = launch("--seed", "1", **environment)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+    if "/nowhere" not in done.stderr:
+        assert "--profile local" in done.stderr
+
+
+def test_dataset_is_refused_with_row_numbers(judge_server, dataset):
+    folder = dataset(row(), row("something else"), row(), row(label="no-such-verifier"))
+    done = launch(*flags(judge_server, folder))
+    assert done.returncode == 2
+    assert "row 2: ground_truth is not the last user turn" in done.stderr
+    assert "row 4: no verifier serves the label 'no-such-verifier'" in done.stderr
+    assert judge_server.bodies == []
+
+
+def test_remapped_label_is_served(judge_server, dataset):
+    arguments = flags(judge_server, dataset(row(label="wildchat")))
+    assert launch(*arguments).returncode == 2
+    assert launch(*arguments, "--remap_verifier", "wildchat=general-flip").returncode == 0
+
+
+def test_single_file_is_refused(judge_server, dataset):
+    folder = dataset(row())
+    done = launch(*flags(judge_server, folder / "train.jsonl"))
+    assert done.returncode == 2
+    assert f"give {folder}" in done.stderr
+
+
+def test_unknown_hub_dataset_is_left_to_open_instruct(judge_server):
+    done = launch(*flags(judge_server, "nobody/nothing"), HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert "nobody/nothing is not checked" in done.stderr
+
+
+def test_every_endpoint_is_asked_and_the_dead_one_named(judge_server, dataset):
+    arguments = flags(judge_server, dataset(row()))
+    arguments[3] = f"{judge_server.url},http://127.0.0.1:9/v1"
+    done = launch(*arguments, "--flip_max_attempts", 1)
+    assert done.returncode == 2
+    assert "http://127.0.0.1:9/v1" in done.stderr
+    assert "TRAINED" not in done.stdout
+
+
+@pytest.mark.parametrize(("answer", "words"), [(404, "404"), ("gibberish", "unreadable_reply"), (401, "401")])
+def test_judge_that_does_not_answer_right_is_refused(judge_server, dataset, answer, words):
+    judge_server.reply = lambda body: answer
+    done = launch(*flags(judge_server, dataset(row())))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert judge_server.url in done.stderr
+
+
+def test_judge_made_for_scores_only_passes(judge_server, dataset):
+    judge_server.reply = lambda body: json.dumps({"reasoning": "fine", "score": 7})
+    assert launch(*flags(judge_server, dataset(row(label="general-pointwise")))).returncode == 0
+
+
+def test_missing_url_names_the_flag_of_the_launcher(dataset):
+    done = launch("--llm_judge_model", "hosted_vllm/judge", "--dataset_mixer_list", dataset(row()), "1.0")
+    assert done.returncode == 2
+    assert "--flip_api_base" in done.stderr
+
+
+def test_impossible_flag_is_one_line(judge_server, dataset):
+    done = launch(*flags(judge_server, dataset(row())), "--flip_failure_window", "0")
+    assert done.returncode == 2
+    assert "--flip_failure_window must be above 0" in done.stderr
+
+
+def test_checks_can_be_switched_off(judge_server, dataset):
+    done = launch(*flags(judge_server, dataset(row("wrong"))), "--flip_preflight", "False")
+    assert done.returncode == 0, done.stderr
+    assert judge_server.bodies == []
+
+
+def test_reason_why_training_stopped_is_the_last_line_and_the_exit_code(judge_server, dataset):
+    judge_server.reply = lambda body: inferred("x")
+    reason = "training stops: the judge can't be reached"
+    done = launch(*flags(judge_server, dataset(row())), "--fail_with", reason)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"flip train: error: {reason}"
+
+
+def test_ray_workers_get_the_checkout_through_the_environment(monkeypatch):
+    from open_instruct_flip.integrations.open_instruct import checkout
+
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    checkout.put_on_path(str(DOUBLE))
+    checkout.put_on_path(str(DOUBLE))
+    assert os.environ["PYTHONPATH"] == f"/elsewhere{os.pathsep}{DOUBLE}"
+    assert sys.path.count(str(DOUBLE)) == 1
