@@ -65,7 +65,7 @@ class RunHistory:
         """
         if self._earlier_s is None:
             self._earlier_s = self._wall_time_before(step)
-        row: Row = {"step": step, "wall_time_s": round(self._earlier_s + time.monotonic() - self._begun, 3)}
+        row: Row = {"step": int(step), "wall_time_s": round(self._earlier_s + time.monotonic() - self._begun, 3)}
         known = {name: float(value) for name, value in metrics.items() if value is not None}
         row |= {name: value for name, value in known.items() if math.isfinite(value)}
         with self._file.open("a", encoding="utf-8") as file:
@@ -113,7 +113,7 @@ def _read_rows(file: Path) -> tuple[list[Row], tuple[str, ...]]:
             rows.append(_row(json.loads(line)))
         except ValueError as error:
             if number == len(lines):
-                return rows, (f"{file}: the last line (line {number}) was cut off by a kill and is left out",)
+                return rows, (f"{file}: the last line (line {number}) is half-written and left out",)
             raise UsageError(f"{file}, line {number}: no step ({error}); remove the line or restore the file") from None
     return rows, ()
 
