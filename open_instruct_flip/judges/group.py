@@ -20,9 +20,9 @@ class GroupJudge(Judge):
     """
 
     async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
-        if len(responses) == 1:
+        if len(responses) < 2:
             detail = f"the {self.name} judge compares responses and got a group of one; give it two or more per prompt"
-            return [Reward(error=FailureKind.INVALID_INPUT, detail=detail)]
+            return [Reward(error=FailureKind.INVALID_INPUT, detail=detail) for _ in responses]
         counts = Counter(responses)
         judged = await self._compare(conversation, list(counts), list(counts.values()))
         return shared_by_twins(responses, dict(zip(counts, judged, strict=True)))

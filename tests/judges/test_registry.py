@@ -1,0 +1,70 @@
+"""Judges by name, ours and another package's, and judges as they travel into workers."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.registry import judge_class, judge_names
+
+OURS = ["flip", "likelihood", "listwise", "pairwise", "pointwise"]
+
+
+def test_our_judges_are_found_by_name() -> None:
+    assert judge_names() == OURS
+    assert [judge_class(name).name for name in OURS] == OURS
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="no judge is called 'flop'; there are flip, likelihood"):
+        judge_class("flop")
+
+
+@pytest.mark.parametrize("name", OURS)
+async def test_every_judge_pickles_before_and_after_use(name: str, model: ScriptedModel) -> None:
+    judge = judge_class(name)(**ENDPOINT, max_tokens=99, flip_target="last_user", seed=3)
+    model.answer = lambda request: "{}"
+    again = pickle.loads(pickle.dumps(judge))
+    if name != "likelihood":
+        await again.score(CONVERSATION, ["one", "two"])
+    again = pickle.loads(pickle.dumps(again))
+    assert type(again) is type(judge)
+    assert (again.config, again.client.config) == (judge.config, judge.client.config)
+
+
+def test_another_package_adds_a_judge_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "coin_judge.py").write_text(
+        "from open_instruct_flip.judges.base import Judge\n"
+        "from open_instruct_flip.rewards import Reward\n"
+        "class CoinJudge(Judge):\n"
+        "    name = 'coin'\n"
+        "    async def _score_group(self, conversation, responses):\n"
+        "        return [Reward(score=0.5) for _ in responses]\n"
+    )
+    info = tmp_path / "coin_judge-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: coin-judge\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[open_instruct_flip.judges]\ncoin = coin_judge:CoinJudge\nflip = coin_judge:CoinJudge\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert judge_names() == ["coin", *OURS]
+    assert judge_class("coin")(**ENDPOINT).score_sync(CONVERSATION, ["Soil."])[0].score == 0.5
+    assert judge_class("flip").__module__ == "open_instruct_flip.judges.flip"  # ours can't be replaced
+
+
+def test_the_public_names_need_no_heavy_import() -> None:
+    code = (
+        "from open_instruct_flip import FlipJudge, PointwiseJudge, Reward, f1_score\n"
+        "import sys\n"
+        "FlipJudge(model='hosted_vllm/m', api_base='http://127.0.0.1:9/v1')\n"
+        "heavy = {'torch', 'transformers', 'litellm', 'sacrebleu', 'rouge_score', 'sentence_transformers'}\n"
+        "print(*(heavy & sys.modules.keys()))\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
