@@ -1,0 +1,200 @@
+"""The training scripts and the judge server's script, as far as they go without a GPU."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FLIP = "scripts/train/grpo_flip.sh"
+BASELINE = "scripts/train/grpo_llmjudge.sh"
+VARIABLES = ("WANDB_", "OPEN_INSTRUCT", "RAY_", "HOSTED_VLLM", "PYTHON")
+
+
+def run(script, *arguments, **environment):
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(VARIABLES)}
+    return subprocess.run(
+        ["bash", str(ROOT / script), *arguments], env=clean | environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def flags(script, *arguments, **environment):
+    """The trainer's flags that a script ends up with: name -> values."""
+    done = run(script, "--dry_run", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    parsed: dict[str, list[str]] = {}
+    for word in shlex.split(done.stdout)[3:]:
+        if word.startswith("--"):
+            parsed[word] = []
+            name = word
+        else:
+            parsed[name].append(word)
+    return parsed
+
+
+def test_papers_recipe():
+    recipe = flags(FLIP)
+    expected = {
+        "--model_name_or_path": ["allenai/Olmo-3-7B-Think-DPO"],
+        "--llm_judge_model": ["hosted_vllm/Qwen/Qwen3-4B"],
+        "--num_nodes": ["3"],
+        "--num_learners_per_node": ["8"],
+        "--vllm_num_engines": ["16"],
+        "--num_unique_prompts_rollout": ["24"],
+        "--num_samples_per_prompt_rollout": ["8"],
+        "--learning_rate": ["1e-6"],
+        "--beta": ["0.0"],
+        "--clip_higher": ["0.272"],
+        "--temperature": ["1.0"],
+        "--response_length": ["16384"],
+        "--max_prompt_token_length": ["2048"],
+        "--pack_length": ["18432"],
+        "--async_steps": ["1"],
+        "--deepspeed_stage": ["3"],
+        "--chat_template_name": ["olmo_thinker"],
+        "--stop_strings": ["</answer>"],
+        "--mask_truncated_completions": ["True"],
+        "--save_freq": ["50"],
+        "--llm_judge_max_tokens": ["2048"],
+        "--use_rho_correction": ["True"],
+        "--rho_clamp_upper_bound": ["2.0"],
+        "--push_to_hub": ["False"],
+        "--vllm_enable_prefix_caching": [],
+    }
+    assert {name: recipe.get(name) for name in expected} == expected
+    assert not [name for name in recipe if name.startswith(("--oe_eval", "--try_", "--code_api", "--truncated_imp"))]
+
+
+@pytest.mark.parametrize("profile", ["paper", "single_gpu"])
+def test_baseline_differs_in_judge_and_name_only(profile):
+    flip, baseline = flags(FLIP, "--profile", profile), flags(BASELINE, "--profile", profile)
+    changed = {name for name in flip.keys() | baseline.keys() if flip.get(name) != baseline.get(name)}
+    assert changed == {"--exp_name", "--remap_verifier", "--output_dir"}
+    assert baseline["--remap_verifier"] == ["general-flip=general-pointwise"]
+    assert flip["--wandb_group_name"] == baseline["--wandb_group_name"]
+
+
+def test_variables_and_arguments_win():
+    changed = flags(
+        FLIP,
+        *("--total_episodes", "64", "--flip_copy_guard", "mask"),
+        POLICY="my/policy",
+        JUDGE_URLS="http://a:1/v1,http://b:2/v1",
+        NUM_NODES="2",
+        DATASET="my data",
+    )
+    assert changed["--model_name_or_path"] == ["my/policy"]
+    assert changed["--flip_api_base"] == ["http://a:1/v1,http://b:2/v1"]
+    assert changed["--vllm_num_engines"] == ["8"]
+    assert changed["--dataset_mixer_list"] == ["my data", "1.0"]
+    assert changed["--total_episodes"] == ["64"]
+    assert changed["--flip_copy_guard"] == ["mask"]
+
+
+def test_wandb_is_offline_without_a_key(tmp_path):
+    assert flags(FLIP, NETRC=str(tmp_path / "none"))["--wandb_entity"] == ["local"]
+    assert "--wandb_entity" not in flags(FLIP, WANDB_API_KEY="k" * 40)
+    assert flags(FLIP, WANDB_API_KEY="k" * 40, WANDB_ENTITY="team")["--wandb_entity"] == ["team"]
+
+
+@pytest.mark.parametrize(("script", "judge"), [(FLIP, "flip"), (BASELINE, "pointwise")])
+def test_local_profile_is_the_local_trainer(script, judge):
+    done = run(script, "--profile", "local", "--dry_run", "--steps", "3")
+    command = shlex.split(done.stdout)
+    assert command[0].endswith(".venv/bin/flip")
+    assert command[1:] == ["local", "train", "--judge", judge, "--steps", "3"]
+
+
+def test_unknown_profile():
+    done = run(FLIP, "--profile", "tpu")
+    assert done.returncode == 2
+    assert "paper, single_gpu or local" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="tells what a machine without a GPU is told")
+@pytest.mark.parametrize("interpreter", [{}, {"PYTHON": sys.executable}])
+def test_machine_without_gpu_is_told_of_the_local_profile(interpreter):
+    done = run(FLIP, **interpreter)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--profile local" in done.stderr
+    assert "Open Instruct" in done.stderr
+
+
+@pytest.fixture
+def fake_vllm(tmp_path):
+    """A `vllm` command that writes down its arguments and answers /health after a moment."""
+
+    def write(body):
+        command = tmp_path / "vllm"
+        command.write_text(f"#!{sys.executable}\n{body}")
+        command.chmod(0o755)
+        return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+    return write
+
+
+SERVES = """
+import sys, http.server, pathlib
+pathlib.Path(__file__).with_name("arguments").write_text("\\n".join(sys.argv[1:]))
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
+"""
+
+
+def test_judge_server_says_when_it_is_ready_and_ends_with_its_script(fake_vllm, tmp_path, unused_tcp_port):
+    environment = os.environ | fake_vllm(SERVES) | {"PORT": str(unused_tcp_port), "DATA_PARALLEL": "4"}
+    command = ["bash", str(ROOT / "scripts/serve_judge.sh"), "--enforce-eager"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            ready = server.stdout.readline()
+            assert f"JUDGE_URLS=http://127.0.0.1:{unused_tcp_port}/v1" in ready
+            assert "JUDGE_MODEL=hosted_vllm/Qwen/Qwen3-4B" in ready
+        finally:
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 143
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[:2] == ["serve", "Qwen/Qwen3-4B"]
+    assert arguments[arguments.index("--data-parallel-size") + 1] == "4"
+    assert {"--enable-prefix-caching", "--enforce-eager"} <= set(arguments)
+    assert _refuses(unused_tcp_port)
+
+
+def test_judge_server_that_ends_early_is_an_error(fake_vllm, unused_tcp_port):
+    environment = os.environ | fake_vllm("import sys; sys.exit('no GPU')") | {"PORT": str(unused_tcp_port)}
+    command = ["bash", str(ROOT / "scripts/serve_judge.sh")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "ended before it was ready" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("vllm") is not None, reason="tells what a machine without vLLM is told")
+def test_judge_server_without_vllm():
+    done = run("scripts/serve_judge.sh")
+    assert done.returncode == 2
+    assert "flip judge serve" in done.stderr
+
+
+def _refuses(port):
+    """Whether nothing listens on a port of this machine any more, within a few seconds."""
+    import socket
+
+    for _ in range(50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return True
+        time.sleep(0.1)
+    return False
