@@ -149,9 +149,9 @@ def main() -> None:
             path = Path(folder) / "rows.parquet"
             write_rows(path, rows, arguments.seed)
             command = [sys.executable, "-m", "open_instruct_flip", "data", "build", "--input", str(path)]
-            command += ["--out", f"{folder}/out", "--num_prompts", str(arguments.num_prompts)]
+            command += ["--out", f"{folder}/out", "--name", "chat", "--num_prompts", str(arguments.num_prompts)]
             figures = measure(command)
-            manifest = json.loads((Path(folder) / "out" / "wildchat" / "manifest.json").read_text())
+            manifest = json.loads((Path(folder) / "out" / "chat" / "manifest.json").read_text())
             print(json.dumps({"rows": rows, **figures, "num_prompts": manifest["num_prompts"]}))
 
 

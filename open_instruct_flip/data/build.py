@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from open_instruct_flip.data.config import BuildConfig
@@ -13,7 +14,7 @@ from open_instruct_flip.data.rows import Row, hub_revision, read_rows
 from open_instruct_flip.data.selection import select_prompts
 from open_instruct_flip.data.shapes import KNOWN_COLUMNS
 from open_instruct_flip.data.write import Dataset, check_free, write_datasets
-from open_instruct_flip.errors import FlipError
+from open_instruct_flip.errors import FlipError, UsageError
 
 WILDCHAT = "allenai/WildChat-1M"
 WILDCHAT_COLUMNS = ("conversation", "language", "toxic", "redacted")
@@ -41,6 +42,15 @@ def open_source(
     return Source(name, split, commit), read_rows(name, split=split, columns=columns, revision=commit)
 
 
+def with_source_defaults(config: BuildConfig, source: Source) -> BuildConfig:
+    """The options with name and licence filled in; a source other than WildChat needs a name."""
+    is_wildchat = source.name == WILDCHAT
+    if not (config.name or is_wildchat):
+        raise UsageError(f"--name is needed for {source.name}; the datasets will be called NAME_flip and NAME")
+    known_license = "odc-by" if is_wildchat else "unknown"
+    return replace(config, name=config.name or "wildchat", license=config.license or known_license)
+
+
 def build(
     rows: Iterable[Row],
     source: Source,
@@ -55,9 +65,10 @@ def build(
     Nothing is left under `out` when the build fails or is interrupted.
 
     Raises:
-        UsageError: A folder exists and `overwrite` is off, or `decontaminate` can't be read.
+        UsageError: A folder exists and `overwrite` is off, `decontaminate` can't be read, or the name is missing.
         FlipError: A bad row that is not to be skipped, or no prompt is left.
     """
+    config = with_source_defaults(config, source)
     labels = {f"{config.name}_flip": FLIP_LABEL, config.name: config.baseline_label}
     check_free([out / name for name in labels], overwrite)
     benchmarks = Benchmarks.from_files(decontaminate, config.decontaminate_ngram) if decontaminate else None

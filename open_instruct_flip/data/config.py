@@ -16,7 +16,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class BuildConfig:
     """Which prompts a build keeps, and how the datasets are called. Equal options and data give equal bytes."""
 
-    name: str = field(default="wildchat", metadata={"help": "Name of the baseline dataset; FLIP's is NAME_flip"})
+    name: str = field(
+        default="", metadata={"help": "Name of the baseline dataset, FLIP's is NAME_flip; for WildChat it is wildchat"}
+    )
     num_prompts: int = field(default=12_000, metadata={"help": "Prompts to keep at most"})
     seed: int = field(default=1, metadata={"help": "Seed of the sample"})
     multi_turn: bool = field(
@@ -42,11 +44,13 @@ class BuildConfig:
         default=5, metadata={"help": "Prompts drawn per prompt kept; near duplicates and templates come out of these"}
     )
     baseline_label: str = field(default=BASELINE_LABEL, metadata={"help": "Label of the baseline dataset"})
-    license: str = field(default="odc-by", metadata={"help": "Licence of the source, as the hub spells it"})
+    license: str = field(
+        default="", metadata={"help": "Licence of the source, as the hub spells it; WildChat's is odc-by"}
+    )
     skip_bad_rows: bool = field(default=False, metadata={"help": "Leave out rows that fit no known shape"})
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if self.name and not _NAME.fullmatch(self.name):
             raise UsageError(f"--name is a folder name of letters, digits and ._-, got {self.name!r}")
         for option in ("num_prompts", "prefix_words", "max_per_prefix", "decontaminate_ngram", "oversample"):
             if getattr(self, option) < 1:

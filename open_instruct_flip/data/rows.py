@@ -64,12 +64,17 @@ def read_rows(
 
 
 def row_count(paths_or_names: Iterable[str], split: str) -> int | None:
-    """How many rows there are in all, or None where that would take reading them."""
-    counts = [_row_count(path_or_name, split) for path_or_name in paths_or_names]
+    """How many rows there are in all, or None where that would take reading them. For progress bars."""
+    try:
+        counts = [_row_count(path_or_name, split) for path_or_name in paths_or_names]
+    except Exception:  # whatever is wrong with the data, reading its rows says so, with the place
+        return None
     return None if None in counts else sum(filter(None, counts))
 
 
 def _row_count(path_or_name: str, split: str) -> int | None:
+    import pyarrow.parquet as parquet
+
     path = Path(path_or_name)
     if not path.exists():
         splits = import_datasets().load_dataset_builder(path_or_name).info.splits or {}
@@ -77,8 +82,6 @@ def _row_count(path_or_name: str, split: str) -> int | None:
     files = folder_files(path, split) if path.is_dir() else [path]
     if any(file.suffix != ".parquet" for file in files):
         return None
-    import pyarrow.parquet as parquet
-
     return sum(parquet.read_metadata(file).num_rows for file in files)
 
 
@@ -90,7 +93,7 @@ def hub_revision(name: str, revision: str | None = None) -> str:
     try:
         return str(HfApi().dataset_info(name, revision=revision).sha)
     except Exception as error:  # the hub's client raises errors of several libraries without a common base
-        raise UsageError(f"no dataset {name} to be had from the hub: {_one_line(error)}") from error
+        raise UsageError(f"{name} is no file or folder, and the hub says: {_one_line(error)}") from error
 
 
 def read_file(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
@@ -190,12 +193,16 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 
 def _read_hub(name: str, split: str, columns: Sequence[str] | None, revision: str | None) -> Iterator[Row]:
-    options = {"columns": list(columns)} if columns else {}
     datasets = import_datasets()
+    options: dict[str, Any] = {"columns": list(columns)} if columns else {}
+    # Offline, a dataset can only come from the library's cache, which it does not stream from. Online, asking for the
+    # revision first fails at once where the library would try again for half a minute.
+    offline = datasets.config.HF_HUB_OFFLINE
+    commit = revision if offline else hub_revision(name, revision)
     try:
-        rows = datasets.load_dataset(name, split=split, revision=revision, streaming=True, **options)
+        rows = datasets.load_dataset(name, split=split, revision=commit, streaming=not offline, **options)
     except Exception as error:  # as in hub_revision
-        raise UsageError(f"no local file or folder {name}, and the hub says: {_one_line(error)}") from error
+        raise UsageError(f"{name} is no file or folder, and the datasets library says: {_one_line(error)}") from error
     return _number_hub_rows(name, rows)
 
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -18,7 +19,7 @@ from open_instruct_flip.data.build import build, open_source
 from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.data.decontaminate import Benchmarks
 from open_instruct_flip.data.manifest import Source, content_hash
-from open_instruct_flip.data.rows import Row, read_rows
+from open_instruct_flip.data.rows import Row, read_rows, row_count
 from open_instruct_flip.data.selection import select_prompts
 from open_instruct_flip.data.validate import validate_dataset
 from open_instruct_flip.errors import FlipError, UsageError
@@ -152,6 +153,19 @@ def test_the_manifest_says_where_the_rows_went(tmp_path: Path) -> None:
     assert f"| toxic | {flip['dropped']['toxic']} |".replace("toxic", "marked toxic", 1) in card
 
 
+def test_name_and_licence_are_known_for_wildchat_only(tmp_path: Path) -> None:
+    def card(source: str, config: BuildConfig) -> str:
+        folders, _ = build(rows_of(*plans(3)), Source(source, "train"), tmp_path / source, config)
+        return (folders[1] / "README.md").read_text()
+
+    wildchat = card("allenai/WildChat-1M", BuildConfig())
+    assert "# wildchat\n" in wildchat
+    assert "license: odc-by" in wildchat
+    assert "license: unknown" in card("mine.jsonl", BuildConfig(name="mine"))
+    with pytest.raises(UsageError, match=r"--name is needed for mine\.jsonl"):
+        card("mine.jsonl", BuildConfig())
+
+
 def test_equal_builds_give_equal_bytes(tmp_path: Path) -> None:
     assert run_build(tmp_path / "a") == run_build(tmp_path / "b") == 0
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
@@ -195,9 +209,25 @@ def test_a_failed_overwrite_keeps_the_old_dataset(tmp_path: Path, monkeypatch: p
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_broken_parquet_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "rows.parquet"
+    broken.write_bytes(b"PAR1 and then nothing")
+    assert run(["data", "build", "--input", str(broken), "--name", "x", "--out", str(tmp_path / "out")]) == 2
+    assert f"{broken} is no readable parquet file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_are_counted_where_that_is_cheap(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": plans(7)}), path)
+    assert row_count([str(path), str(tmp_path)], "train") == 14
+    assert row_count([str(path), str(WILDCHAT)], "train") is None
+    assert row_count([str(tmp_path)], "test") is None
+
+
 def test_nothing_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
     with pytest.raises(FlipError, match="rows 2, too_few_words 2"):
-        build(rows_of("hi", "hello"), Source("memory", "train"), tmp_path / "out", BuildConfig())
+        build(rows_of("hi", "hello"), Source("memory", "train"), tmp_path / "out", BuildConfig(name="chat"))
     assert not (tmp_path / "out").exists()
 
 
@@ -208,6 +238,19 @@ def test_parquet_with_wildchats_other_columns_gives_the_same_prompts(tmp_path: P
     assert select_prompts(parquet, BuildConfig()).prompts == select_prompts(read_rows(WILDCHAT), BuildConfig()).prompts
 
 
+class Hub:
+    """Stands for the hub's client."""
+
+    def dataset_info(self, name: str, revision: str | None) -> SimpleNamespace:
+        if name == "org/none":
+            raise LookupError(f"404 {name}")
+        return SimpleNamespace(sha="5fe1")
+
+    def create_repo(self, name: str, **options: Any) -> str:
+        assert options["private"]
+        return f"https://hub/{name}"
+
+
 def test_the_source_wildchat_streams_the_needed_columns_at_a_fixed_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
@@ -215,13 +258,14 @@ def test_the_source_wildchat_streams_the_needed_columns_at_a_fixed_revision(monk
         asked.update(options, name=name)
         return [row.columns for row in read_rows(WILDCHAT)]
 
-    monkeypatch.setattr("open_instruct_flip.data.build.hub_revision", lambda name, revision: f"commit of {revision}")
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     source, rows = open_source("wildchat", revision="main")
-    assert source == Source("allenai/WildChat-1M", "train", "commit of main")
+    assert source == Source("allenai/WildChat-1M", "train", "5fe1")
     assert next(rows).place == "allenai/WildChat-1M:1"
     assert asked["name"] == "allenai/WildChat-1M"
-    assert asked["revision"] == "commit of main"
+    assert asked["revision"] == "5fe1"
     assert asked["streaming"] is True
     assert set(asked["columns"]) == {"conversation", "language", "toxic", "redacted"}
 
@@ -231,27 +275,24 @@ def test_a_hub_that_stops_in_the_middle_leaves_nothing(tmp_path: Path, monkeypat
         yield {"prompt": plans(1)[0]}
         raise ConnectionError("reset by peer")
 
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     rows = read_rows("org/data")
     with pytest.raises(FlipError, match=r"org/data stopped after row 1.*reset by peer"):
-        build(rows, Source("org/data", "train"), tmp_path / "out", BuildConfig())
+        build(rows, Source("org/data", "train"), tmp_path / "out", BuildConfig(name="chat"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_push_to_hub_uploads_both_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads: dict[str, list[str]] = {}
 
-    class Hub:
-        def create_repo(self, name: str, **options: Any) -> str:
-            assert options["private"]
-            return f"https://hub/{name}"
-
+    class Uploads(Hub):
         def upload_folder(self, repo_id: str, folder_path: Path, **_: Any) -> None:
             if "refused" in repo_id:
                 raise PermissionError("403 Forbidden")
             uploads[repo_id] = sorted(path.name for path in folder_path.rglob("*") if path.is_file())
 
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr("huggingface_hub.HfApi", Uploads)
     assert run_build(tmp_path / "a", "--push_to_hub", "me/chat") == 0
     files = ["README.md", "manifest.json", "train-00000-of-00001.parquet"]
     assert uploads == {"me/chat_flip": files, "me/chat": files}
@@ -280,10 +321,6 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 
 
 def test_the_source_is_named_when_the_hub_has_no_such_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Hub:
-        def dataset_info(self, name: str, revision: str | None) -> None:
-            raise LookupError(f"404 {name}")
-
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    with pytest.raises(UsageError, match="no dataset org/none to be had from the hub: LookupError: 404 org/none"):
+    with pytest.raises(UsageError, match="org/none is no file or folder, and the hub says: LookupError: 404 org/none"):
         open_source("org/none")

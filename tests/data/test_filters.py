@@ -234,7 +234,7 @@ WRONG_OPTIONS = [
     {"near_duplicate_threshold": 1.5},
     {"min_words": 9, "max_words": 8},
     {"name": "../up"},
-    {"name": ""},
+    {"name": "a b"},
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
@@ -203,21 +204,45 @@ def test_wrong_splits_formats_and_files_are_refused(tmp_path: Path) -> None:
         validate_dataset(tmp_path / "data.parquet")
 
 
-def test_hub_rows_are_checked_and_its_failure_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Hub:
+    """Stands for the hub's client: knows one dataset."""
+
+    def dataset_info(self, name: str, revision: str | None) -> SimpleNamespace:
+        if name != "org/data":
+            raise ConnectionError("could not reach\nthe hub")
+        return SimpleNamespace(sha=f"commit of {revision}")
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_hub_rows_are_checked(monkeypatch: pytest.MonkeyPatch, offline: bool) -> None:
     asked = {}
 
     def load_dataset(name: str, **options: Any) -> list[dict[str, Any]]:
         asked.update(options, name=name)
-        if name == "org/missing":
-            raise ConnectionError("could not reach\nthe hub")
         return [other(1), row(dataset="nobody")]
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     assert validate_dataset("org/data") == [
         Finding("unknown_label", "error", "no verifier serves the label 'nobody': its reward is 0", "org/data", (2,))
     ]
-    assert asked == {"name": "org/data", "split": "train", "revision": None, "streaming": True}
-    with pytest.raises(UsageError, match=r"org/missing.*could not reach the hub"):
+    revision = None if offline else "commit of None"
+    assert asked == {"name": "org/data", "split": "train", "revision": revision, "streaming": not offline}
+
+
+def test_an_unknown_hub_name_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    with pytest.raises(
+        UsageError, match=r"org/missing is no file or folder, and the hub says: .* could not reach the hub"
+    ):
+        validate_dataset("org/missing")
+
+
+def test_a_dataset_that_is_not_in_the_cache_is_one_line_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match="org/missing is no file or folder, and the datasets library says"):
         validate_dataset("org/missing")
 
 
