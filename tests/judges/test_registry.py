@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
@@ -68,3 +69,15 @@ def test_the_public_names_need_no_heavy_import() -> None:
         "print(*(heavy & sys.modules.keys()))\n"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
+
+
+async def test_the_documented_judge_of_ones_own_works(model: ScriptedModel) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "judges.md"
+    example = docs.read_text("utf-8").split("## A judge of your own")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    replies = iter(["Yes.", "no", "Perhaps."])
+    model.answer = lambda request: next(replies)
+    rewards = await names["PoliteJudge"](**ENDPOINT).score(CONVERSATION, ["Please.", "Go.", "Hm."])
+    assert [reward.score for reward in rewards] == [1.0, 0.0, None]
+    assert "<text>\nHm.\n</text>" in model.shown()
