@@ -23,6 +23,7 @@ _ENGLISH_WORDS = frozenset(
     """.split()  # noqa: SIM905 - a list literal of single words is no easier to read
 )
 _MIN_WORDS_FOR_LANGUAGE = 5
+MAX_CHARS_PER_WORD = 20
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -42,8 +43,8 @@ def prompt_filters(config: BuildConfig, is_contaminated: Callable[[str], bool] |
         Filter("toxic", lambda prompt: prompt.toxic),
         Filter("redacted", lambda prompt: prompt.redacted),
         Filter("too_few_words", lambda prompt: len(prompt.instruction.split()) < config.min_words),
-        Filter("too_many_words", lambda prompt: len(prompt.instruction.split()) > config.max_words),
-        Filter("long_context", lambda prompt: context_words(prompt) > config.max_context_words),
+        Filter("too_many_words", lambda prompt: is_longer(prompt.instruction, config.max_words)),
+        Filter("long_context", lambda prompt: is_longer(context(prompt), config.max_context_words)),
         Filter("weak_signal", lambda prompt: distinct_words(prompt.instruction) < config.min_distinct_words),
     ]
     if not config.keep_math_code:
@@ -93,9 +94,14 @@ def looks_english(text: str) -> bool:
     return len(found) < _MIN_WORDS_FOR_LANGUAGE or known >= max(1, min(len(found), 60) // 15)
 
 
-def context_words(prompt: Prompt) -> int:
-    """Words in all turns before the instruction."""
-    return sum(len(message["content"].split()) for message in prompt.messages[:-1])
+def context(prompt: Prompt) -> str:
+    """All turns before the instruction."""
+    return "\n".join(message["content"] for message in prompt.messages[:-1])
+
+
+def is_longer(text: str, max_words: int) -> bool:
+    """Whether a text has more words, or more characters than so many words have: base64 is one long word."""
+    return len(text) > max_words * MAX_CHARS_PER_WORD or len(text.split()) > max_words
 
 
 def distinct_words(text: str) -> int:

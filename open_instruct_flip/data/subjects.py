@@ -20,16 +20,17 @@ def _any_of(words: str) -> str:
     return "(?:" + "|".join(map(re.escape, words.split())) + ")"
 
 
+# No pattern may try again for each of many blanks or line breaks: prompts hold thousands of them at times.
 _CODE = (
     r"```",
-    r"^\s*def \w+\(",
-    r"^\s*class [A-Z]\w*(?:\(.*\))?:\s*$",
-    r"^\s*import [\w.]+(?: as \w+)?;?\s*$",
-    r"^\s*from [\w.]+ import ",
-    r"^\s*#include\s*[<\"]",
+    r"^[ \t]*def \w+\(",
+    r"^[ \t]*class [A-Z]\w*(?:\(.*\))?:[ \t]*$",
+    r"^[ \t]*import [\w.]+(?: as \w+)?;?[ \t]*$",
+    r"^[ \t]*from [\w.]+ import ",
+    r"^[ \t]*#include[ \t]*[<\"]",
     r"\bSELECT\b.+\bFROM\b",
-    r"[;{}]\s*\n.*[;{}]\s*(?:\n|$)",
-    r"</\w+>\s*\n\s*<",
+    r"[;{}][ \t]*\n.*[;{}][ \t]*$",
+    r"</\w+>\s*<\w",
     r"\w\(\)\s*[;{]",
     rf"(?i:\b{_any_of(_LANGUAGES)}\b)",
     r"(?i:\bc(?:\+\+|#))",
@@ -41,7 +42,7 @@ _CODE = (
 )
 _MATH = (
     r"\\(?:alpha|begin|cdot|frac|geq|int|leq|mathbb|sqrt|sum|theta)\b",
-    r"\$[^$\n]*[\\^_=][^$\n]*\$",
+    r"\$[^$\n]{0,80}[\\^_=][^$\n]{0,80}\$",
     r"\d\s*[+*×÷^=]\s*-?\d",
     r"[a-z]\s*\^\s*\d",
     r"\b\d*[xyz]\s*[-+=]\s*\d",

@@ -104,6 +104,7 @@ class _Checker:
     flip_target: Target
     prompt_length: _PromptLength | None
     seen: set[bytes] = field(default_factory=set)
+    types: dict[str, str] = field(default_factory=dict)
 
     def problems(self, row: Row) -> Iterator[_Problem]:
         """What is wrong with a row; a fault that makes the later checks senseless ends them."""
@@ -113,6 +114,7 @@ class _Checker:
         missing = [name for name in COLUMNS if row.columns.get(name) is None]
         if missing:
             yield _Problem("missing_column", "error", f"no value in {', '.join(missing)}")
+        yield from self._type_problems(row.columns)
         if "messages" in missing:
             return
         try:
@@ -124,6 +126,15 @@ class _Checker:
         yield from self._prompt_problems(messages, trailing=len(row.columns["messages"]) - len(messages))
         if not missing:
             yield from self._label_problems(messages, row.columns["ground_truth"], row.columns["dataset"])
+
+    def _type_problems(self, columns: dict[str, Any]) -> Iterator[_Problem]:
+        """Columns have one type in all rows: of a mixture, many versions of `datasets` load nothing at all."""
+        for name in COLUMNS:
+            if columns.get(name) is not None:
+                kind = type(columns[name]).__name__
+                first = self.types.setdefault(name, kind)
+                if kind != first:
+                    yield _Problem("mixed_types", "error", f"{name} is a {kind} here and a {first} in earlier rows")
 
     def _prompt_problems(self, messages: list[Message], trailing: int) -> Iterator[_Problem]:
         if trailing:

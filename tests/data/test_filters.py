@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.data.decontaminate import Benchmarks
-from open_instruct_flip.data.filters import distinct_words, is_english, looks_english, prefix, prompt_filters, words
+from open_instruct_flip.data.filters import (
+    distinct_words,
+    is_english,
+    is_longer,
+    looks_english,
+    prefix,
+    prompt_filters,
+    words,
+)
 from open_instruct_flip.data.near_duplicates import NearDuplicates, jaccard, word_pairs
 from open_instruct_flip.data.sampling import Pool
 from open_instruct_flip.data.shapes import Prompt
@@ -17,7 +25,7 @@ from open_instruct_flip.errors import UsageError
 
 TEXT = st.text(max_size=200)
 WORDS = st.lists(st.sampled_from(["amber", "bee", "cloud", "dune", "elm", "fog", "gull"]), min_size=1, max_size=30)
-FEW = settings(max_examples=25)  # each near-duplicate index works out its parameters anew, which takes a while
+FEW = settings(max_examples=10)  # each near-duplicate index works out its parameters anew, which takes a while
 
 
 def prompt(text: str, *earlier: str, **about: object) -> Prompt:
@@ -130,6 +138,7 @@ def test_length_bounds_are_inclusive(text: str, reason: str | None) -> None:
 def test_long_context_counts_the_earlier_turns_only() -> None:
     (test,) = [test for test in prompt_filters(BuildConfig(max_context_words=3)) if test.name == "long_context"]
     assert not test.drops(prompt("one two three four five", "one two", "three"))
+    assert not test.drops(prompt("one"))
     assert test.drops(prompt("one", "one two", "three four"))
 
 
@@ -137,6 +146,16 @@ def test_long_context_counts_the_earlier_turns_only() -> None:
 def test_every_filter_takes_any_text(text: str) -> None:
     for test in prompt_filters(BuildConfig(), Benchmarks(["some text"], 2).contain):
         assert test.drops(prompt(text, text)) in (True, False)
+
+
+LONG_RUNS = ["\n" * 50_000, " " * 50_000 + "x", "{" * 50_000, "</a>" + "\n" * 50_000, "$" + "=" * 50_000, "1" * 50_000]
+
+
+@pytest.mark.parametrize("run", LONG_RUNS)
+def test_long_runs_of_one_character_cost_no_more_than_other_text(run: str) -> None:
+    assert has_code(run) is False
+    assert has_math(run) is False
+    assert is_longer(run, 512)
 
 
 @given(TEXT)

@@ -68,7 +68,9 @@ BAD_ROWS = [
 
 @pytest.mark.parametrize(("bad", "kind"), [case[1:] for case in BAD_ROWS], ids=[case[0] for case in BAD_ROWS])
 def test_a_bad_row_is_an_error_with_its_number(tmp_path: Path, bad: Any, kind: str) -> None:
-    assert check(tmp_path, [other(1), other(2), bad, other(3)]) == [(kind, "error", (3,))]
+    found = check(tmp_path, [other(1), other(2), bad, other(3)])
+    assert [finding for finding in found if finding[0] != "mixed_types"] == [(kind, "error", (3,))]
+    assert {rows for _, _, rows in found} == {(3,)}
 
 
 GOOD_ROWS = [
@@ -102,6 +104,13 @@ def test_one_problem_of_many_rows_is_one_finding(tmp_path: Path) -> None:
     (finding,) = validate_dataset(write_jsonl(tmp_path / "d.jsonl", rows))
     assert finding.rows == (2, 4, 6)
     assert "'wildchat'" in finding.message
+
+
+def test_a_column_has_one_type(tmp_path: Path) -> None:
+    rows = [other(1), row(dataset=["general-flip"], ground_truth=[TEXT]), other(2)]
+    (finding, _) = validate_dataset(write_jsonl(tmp_path / "d.jsonl", rows))
+    assert (finding.kind, finding.severity, finding.rows) == ("mixed_types", "error", (2,))
+    assert finding.message == "ground_truth is a list here and a str in earlier rows"
 
 
 def test_duplicates_differ_in_case_and_white_space_only(tmp_path: Path) -> None:
