@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from open_instruct_flip.conversation import Target
 from open_instruct_flip.errors import UsageError
@@ -74,6 +74,8 @@ class JudgeConfig:
             raise UsageError(
                 f"--num_samples and --max_tokens must be above 0, got {self.num_samples}, {self.max_tokens}"
             )
+        if self.listwise_reward not in get_args(ListwiseReward):
+            raise UsageError(f"--listwise_reward is best or rank, got {self.listwise_reward!r}")
         if self.max_pairs < 0:
             raise UsageError(f"--max_pairs must be 0 (all pairs) or above, got {self.max_pairs}")
         if self.num_samples > 1 and self.temperature == 0:
