@@ -12,7 +12,7 @@ import click
 from open_instruct_flip.commands.options import config_options
 from open_instruct_flip.conversation import TARGETS, Target
 from open_instruct_flip.data.config import BuildConfig
-from open_instruct_flip.data.labels import FLIP_LABEL, KNOWN_LABELS
+from open_instruct_flip.data.labels import FLIP_LABEL, known_labels
 from open_instruct_flip.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def validate(
         raise UsageError("--tokenizer and --max_prompt_token_length go together")
     findings = validate_dataset(
         path_or_name,
-        verifier_labels=KNOWN_LABELS | set(labels),
+        verifier_labels=known_labels() | set(labels),
         remap_verifier=remap_verifier,
         tokenizer=tokenizer,
         max_prompt_token_length=max_prompt_token_length,

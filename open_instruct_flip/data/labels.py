@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.registry import judge_names
 
 FLIP_LABEL = "general-flip"
 BASELINE_LABEL = "general-quality"
-
-PLUGIN_LABELS = frozenset(
-    {FLIP_LABEL, "general-pointwise", "general-pairwise", "general-listwise", "general-likelihood"}
-)
 
 # Labels whose ground truth is the hidden instruction itself; for the others it may be a reference answer.
 FLIP_LABELS = frozenset({FLIP_LABEL, "general-likelihood"})
@@ -27,7 +24,10 @@ OPEN_INSTRUCT_LABELS = frozenset(
     ]
 )
 
-KNOWN_LABELS = PLUGIN_LABELS | OPEN_INSTRUCT_LABELS
+
+def known_labels() -> frozenset[str]:
+    """The labels of Open Instruct's verifiers and of every judge of the registry, other packages' judges included."""
+    return OPEN_INSTRUCT_LABELS | {f"general-{name}" for name in judge_names()}
 
 
 def served_labels(labels: Iterable[str], remap_verifier: str | None = None) -> dict[str, str]:
@@ -51,10 +51,10 @@ def served_labels(labels: Iterable[str], remap_verifier: str | None = None) -> d
     if not (old and separator and new) or "=" in new:
         raise UsageError(f"--remap_verifier takes old=new, got {remap_verifier!r}")
     if new not in served:
-        raise UsageError(f"--remap_verifier {remap_verifier}: no verifier is called {new!r}; known: {known(served)}")
+        raise UsageError(f"--remap_verifier {remap_verifier}: no verifier is called {new!r}; known: {listed(served)}")
     return served | {old: new}
 
 
-def known(labels: Iterable[str]) -> str:
+def listed(labels: Iterable[str]) -> str:
     """The labels in one line, for a message."""
     return ", ".join(sorted(labels))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from open_instruct_flip.conversation import Message, Target, check_conversation, hide_instruction
-from open_instruct_flip.data.labels import FLIP_LABELS, KNOWN_LABELS, known, served_labels
+from open_instruct_flip.data.labels import FLIP_LABELS, known_labels, listed, served_labels
 from open_instruct_flip.data.rows import Row, read_rows
 from open_instruct_flip.data.shapes import conversation_key
 from open_instruct_flip.errors import UsageError
@@ -44,7 +44,7 @@ class _Problem(NamedTuple):
 def validate_dataset(
     path_or_name: str | Path,
     *,
-    verifier_labels: Iterable[str] = KNOWN_LABELS,
+    verifier_labels: Iterable[str] | None = None,
     remap_verifier: str | None = None,
     tokenizer: Any = None,
     max_prompt_token_length: int | None = None,
@@ -55,7 +55,8 @@ def validate_dataset(
 
     Args:
         path_or_name: A JSONL or parquet file, a folder that holds such files, or a hub name.
-        verifier_labels: Names of the registered verifiers; compared in lower case, as Open Instruct does.
+        verifier_labels: Names of the registered verifiers, compared in lower case as Open Instruct does; None stands
+            for Open Instruct's own and the judges of this package's registry.
         remap_verifier: Open Instruct's `--remap_verifier`, "old=new": `old` counts as served.
         tokenizer: The policy's tokenizer, or its name; with `max_prompt_token_length` prompts are measured.
         max_prompt_token_length: Tokens a prompt may have; Open Instruct leaves longer ones out without a word.
@@ -68,7 +69,7 @@ def validate_dataset(
     Raises:
         UsageError: The dataset can't be opened, or the tokenizer has no chat template.
     """
-    labels = served_labels(verifier_labels, remap_verifier)
+    labels = served_labels(known_labels() if verifier_labels is None else verifier_labels, remap_verifier)
     checker = _Checker(labels, flip_target, _PromptLength.of(tokenizer, max_prompt_token_length))
     report = _Report(str(path_or_name))
     for row in read_rows(path_or_name, split=split):
@@ -140,7 +141,7 @@ class _Checker:
         if trailing:
             yield _Problem("trailing_answer", "warning", "ends with an assistant turn, which Open Instruct drops")
         for role in sorted({message["role"] for message in messages} - ROLES):
-            yield _Problem("unknown_role", "error", f"a turn has the role {role!r}, expected {known(ROLES)}")
+            yield _Problem("unknown_role", "error", f"a turn has the role {role!r}, expected {listed(ROLES)}")
         if not messages[-1]["content"].strip():
             yield _Problem("empty_instruction", "error", "the last user turn is empty")
         key = conversation_key(messages)

@@ -13,6 +13,7 @@ import pytest
 
 from open_instruct_flip.data.validate import Finding, validate_dataset
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.registry import judge_names
 
 TEXT = "Explain why bread rises.\nUse two short paragraphs."
 
@@ -140,6 +141,12 @@ def test_a_senseless_remap_is_refused(tmp_path: Path, remap: str) -> None:
 def test_own_verifier_labels_replace_the_known_ones(tmp_path: Path) -> None:
     assert check(tmp_path, [row()], verifier_labels=["mine"]) == [("unknown_label", "error", (1,))]
     assert check(tmp_path, [row(dataset="MINE")], verifier_labels=["Mine"]) == []
+
+
+def test_every_judge_of_the_registry_serves_its_label(tmp_path: Path) -> None:
+    rows = [other(number) | {"dataset": f"general-{name}"} for number, name in enumerate(judge_names())]
+    assert {"general-flip", "general-pointwise", "general-likelihood"} <= {row["dataset"] for row in rows}
+    assert check(tmp_path, rows) == []
 
 
 def test_the_system_prompt_as_target(tmp_path: Path) -> None:
