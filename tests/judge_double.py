@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-WORDS = "write a short poem about the warm soil of spring and name three causes why it may be lost".split()
+TEXT = "write a short poem about the warm soil of spring and name three causes why it may be lost"
+WORDS = TEXT.split()
 
 Reply = Callable[[dict[str, Any]], str]
 Fault = Callable[[int, dict[str, Any]], int | None]

@@ -22,9 +22,18 @@ class ScoreConfig:
     overwrite: bool = field(default=False, metadata={"help": "Replace OUT if it exists"})
     restart: bool = field(default=False, metadata={"help": "Throw away what an interrupted run has left"})
 
+    ray: bool = field(
+        default=False, metadata={"help": "Score on a Ray cluster; IN must lie where all of its machines can read it"}
+    )
+    ray_workers: int = field(
+        default=4, metadata={"help": "Most processes that score with --ray; they share --max_concurrency"}
+    )
+
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_failure_rate <= 1.0:
             raise UsageError(f"--max_failure_rate is a share between 0 and 1, got {self.max_failure_rate!r}")
+        if self.ray_workers < 1:
+            raise UsageError(f"--ray_workers must be above 0, got {self.ray_workers}")
         self.prices()
 
     def prices(self) -> tuple[float, float] | None:

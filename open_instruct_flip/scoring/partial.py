@@ -6,12 +6,12 @@ import fcntl
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.scoring.parquet import write_parquet
 from open_instruct_flip.scoring.rows import ScoreRow
 from open_instruct_flip.scoring.summary import Summary
@@ -28,8 +28,11 @@ class PartialOutput:
         restart: Throw away what an earlier run has left.
 
     Raises:
-        UsageError: There is a partial output of other settings.
-        FlipError: Another process writes it.
+        UsageError: There is a partial output of other settings, or another process writes it.
+
+    Attributes:
+        summary: Totals of the rows that are in it.
+        position: How much of the input they are, in the unit of `input_size`.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], *, restart: bool = False) -> None:
@@ -38,6 +41,8 @@ class PartialOutput:
         self._restart = restart
         self.path = out.with_name(f"{out.name}.partial")
         self._settings_path = out.with_name(f"{out.name}.partial.json")
+        self.summary = Summary()
+        self.position = 0
 
     def __enter__(self) -> Self:
         self._out.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +53,7 @@ class PartialOutput:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
-            raise FlipError(f"another process is writing {self.path}; wait for it, or choose another OUT") from error
+            raise UsageError(f"another process is writing {self.path}; wait for it, or choose another OUT") from error
         if self._restart:
             self._file.truncate(0)
         _write_at_once(self._settings_path, json.dumps(self._settings, indent=1))
@@ -59,8 +64,8 @@ class PartialOutput:
     ) -> None:
         self._file.close()
 
-    def resume(self, rows: Iterable[ScoreRow], summary: Summary) -> Iterator[ScoreRow]:
-        """Take what an earlier run has finished into `summary`, cut what it left unfinished, and return the rows to do.
+    def resume(self, rows: Iterable[ScoreRow]) -> Iterator[ScoreRow]:
+        """Take over what an earlier run has finished, cut what it left unfinished, and return the rows to do.
 
         Raises:
             UsageError: The partial output belongs to other rows.
@@ -74,25 +79,30 @@ class PartialOutput:
                 self._file.truncate(start)
                 self._file.seek(start)
                 return itertools.chain([row], rows)
-            for output in outputs:
-                summary.add(output)
+            self._count(outputs, row.position)
         if self._file.read(1):
             raise self._other(f"{self.path} holds more rows than the input")
         return rows
 
-    def append(self, outputs: Iterable[Output]) -> None:
-        """Write the output rows of one input row; when this returns, a killed process can't lose them."""
+    def append(self, outputs: Sequence[Output], position: int) -> None:
+        """Write the output rows of one input row or of several; after that a killed process can't lose them.
+
+        Args:
+            outputs: The output rows.
+            position: The last input row's position.
+        """
         self._file.write(b"".join(map(encode, outputs)))
         self._file.flush()
+        self._count(outputs, position)
 
-    def finish(self, *, integer_ids: bool) -> None:
+    def finish(self) -> None:
         """Put the complete output in its place."""
         os.fsync(self._file.fileno())
         complete = self.path
         if self._out.suffix == ".parquet":
             complete = self._out.with_name(f"{self._out.name}.partial.parquet")
             self._file.seek(0)
-            write_parquet(complete, map(json.loads, self._file), integer_ids=integer_ids)
+            write_parquet(complete, map(json.loads, self._file), integer_ids=self.summary.integer_ids)
         complete.replace(self._out)
         self.path.unlink(missing_ok=True)
         self._settings_path.unlink()
@@ -112,6 +122,11 @@ class PartialOutput:
                 raise self._other(f"{self.path} has row {output['id']!r} where the input has {row.id!r} ({row.place})")
             outputs.append(output)
         return outputs
+
+    def _count(self, outputs: Iterable[Output], position: int) -> None:
+        for output in outputs:
+            self.summary.add(output)
+        self.position = position
 
     def _check_settings(self) -> None:
         try:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from open_instruct_flip.conversation import Message, check_conversation
-from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.scoring.parquet import num_parquet_rows, read_parquet
 
 SUFFIXES = (".jsonl", ".parquet")
 COLUMNS = ("id", "messages", "prompt", "responses", "response")
-INSTALL = "pip install 'open-instruct-flip[data]'"
-PARQUET_BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,16 @@ class BadRow(ValueError):
     """A row that can't be judged; the text is the reason."""
 
 
-def read_rows(path: Path) -> Iterator[ScoreRow]:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where reading begins: the row's number, and for JSONL its line, both from 0, and its first byte."""
+
+    number: int = 0
+    line: int = 0
+    byte: int = 0
+
+
+def read_rows(path: Path, start: Start = Start()) -> Iterator[ScoreRow]:
     """Stream the rows of a file. Rows that can't be judged come with their `fault`.
 
     Raises:
@@ -56,17 +64,15 @@ def read_rows(path: Path) -> Iterator[ScoreRow]:
     check_suffix(path)
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
-    return _read_parquet(path) if path.suffix == ".parquet" else _read_jsonl(path)
+    if path.suffix != ".parquet":
+        return _read_jsonl(path, start)
+    rows = enumerate(read_parquet(path, COLUMNS, start.number), start=start.number)
+    return (score_row(columns, number, f"{path}:{number + 1}", number + 1) for number, columns in rows)
 
 
 def input_size(path: Path) -> int:
     """Bytes of a JSONL file, rows of a parquet file."""
-    if path.suffix != ".parquet":
-        return path.stat().st_size
-    import pyarrow.parquet as parquet
-
-    count: int = parquet.read_metadata(path).num_rows
-    return count
+    return num_parquet_rows(path) if path.suffix == ".parquet" else path.stat().st_size
 
 
 def check_suffix(path: Path) -> None:
@@ -77,10 +83,11 @@ def check_suffix(path: Path) -> None:
         )
 
 
-def _read_jsonl(path: Path) -> Iterator[ScoreRow]:
-    number = position = 0
+def _read_jsonl(path: Path, start: Start) -> Iterator[ScoreRow]:
+    number, position = start.number, start.byte
     with path.open("rb") as lines:
-        for line_number, line in enumerate(lines, start=1):
+        lines.seek(start.byte)
+        for line_number, line in enumerate(lines, start=start.line + 1):
             position += len(line)
             if line.strip():
                 yield _json_row(line, number, f"{path}:{line_number}", position)
@@ -95,25 +102,6 @@ def _json_row(line: bytes, number: int, place: str, position: int) -> ScoreRow:
     if not isinstance(columns, dict):
         return ScoreRow(number, place, position, fault=f"the line is no JSON object but {type(columns).__name__}")
     return score_row(columns, number, place, position)
-
-
-def _read_parquet(path: Path) -> Iterator[ScoreRow]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise MissingDependencyError(f"reading {path} needs pyarrow: {INSTALL}") from error
-    number = 0
-    try:
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
-            columns = [name for name in file.schema_arrow.names if name in COLUMNS]
-            for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=columns, use_threads=False):
-                for values in batch.to_pylist():
-                    yield score_row(values, number, f"{path}:{number + 1}", number + 1)
-                    number += 1
-    except pyarrow.ArrowException as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"{path} is no readable parquet file (after row {number}): {reason}") from error
 
 
 def score_row(columns: Mapping[str, Any], number: int, place: str, position: int) -> ScoreRow:
@@ -149,7 +137,7 @@ def _conversation(columns: Mapping[str, Any]) -> list[Message]:
 
 def _turn(turn: Any) -> Message:
     if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
-        return turn  # type: ignore[no-any-return]  # check_conversation says what is wrong with it
+        return turn  # check_conversation says what is wrong with it
     return {"role": turn["role"], "content": turn["content"]}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 NUM_BINS = 1000
@@ -48,12 +49,11 @@ class Distribution:
         return math.sqrt(self._squares / self.count) if self.count else 0.0
 
     def quantile(self, share: float) -> float:
-        """The value below which a share of the values lies, to the width of a bin."""
-        seen, wanted = 0, max(1, math.ceil(share * self.count))
-        for number, count in enumerate(self._bins):
-            seen += count
-            if seen >= wanted:
-                break
+        """The value below which a share of the values lies, to the width of a bin; NaN of nothing."""
+        if not self.count:
+            return math.nan
+        wanted = max(1, math.ceil(share * self.count))
+        number = next(n for n, seen in enumerate(accumulate(self._bins)) if seen >= wanted)
         scaled = self._low + number * self._step
         return 10.0**scaled if self._log else scaled
 

@@ -1,0 +1,120 @@
+"""A judge's answers on disk, so that the same question is not paid for twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from open_instruct_flip.client.request import ChatRequest, Completion, Transport
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.rewards import Usage
+
+Result = TypeVar("Result")
+
+FILE_NAME = "replies.sqlite3"
+BUSY_TIMEOUT_S = 30.0
+
+
+class ReplyCache:
+    """Completions by what was asked, in a SQLite file that many processes may share.
+
+    It works in a thread of its own, so that an event loop never waits for the disk. The folder must lie on a local
+    disk: SQLite's write-ahead log needs shared memory.
+
+    Args:
+        folder: Where the file is, or will be made.
+        model: The judge model, part of every key.
+    """
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.path = folder / FILE_NAME
+        self._model = model
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flip-cache")
+        self._connection: sqlite3.Connection | None = None
+
+    async def get(self, request: ChatRequest) -> Completion | None:
+        """The completion kept for this request, or None. It costs no tokens and no request."""
+        return await self._run(self._get, self._key(request))
+
+    async def put(self, request: ChatRequest, completion: Completion) -> None:
+        """Keep a completion."""
+        await self._run(self._put, self._key(request), completion)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._run(self._close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        except (sqlite3.Error, OSError) as error:
+            raise FlipError(f"the reply cache {self.path} can't be used ({error}); give another --cache_dir") from error
+
+    def _key(self, request: ChatRequest) -> bytes:
+        asked = [self._model, request.parameters(), request.extra_body]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()
+
+    def _get(self, key: bytes) -> Completion | None:
+        found = self._open().execute("SELECT completion FROM replies WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            return None
+        kept = json.loads(found[0])
+        return Completion(tuple(kept["texts"]), tuple(kept["finish_reasons"]), Usage(), 0.0, kept["prompt_logprobs"])
+
+    def _put(self, key: bytes, completion: Completion) -> None:
+        kept = {
+            "texts": completion.texts,
+            "finish_reasons": completion.finish_reasons,
+            "prompt_logprobs": completion.prompt_logprobs,
+        }
+        self._open().execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, json.dumps(kept)))
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, completion TEXT) WITHOUT ROWID"
+            )
+            self._connection = connection
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+class CachingTransport:
+    """A transport that looks into the cache first, and keeps what it had to ask for.
+
+    Only requests whose answer is meant to be the same each time are kept: at temperature 0, or with a seed.
+    """
+
+    def __init__(self, transport: Transport, cache: ReplyCache) -> None:
+        self._transport = transport
+        self._cache = cache
+
+    async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
+        """Answer from the cache, or send the request; see `Transport.complete`."""
+        if request.temperature > 0 and request.seed is None:
+            return await self._transport.complete(request, endpoint, timeout_s)
+        kept = await self._cache.get(request)
+        if kept is not None:
+            return kept
+        completion = await self._transport.complete(request, endpoint, timeout_s)
+        await self._cache.put(request, completion)
+        return completion
+
+    async def aclose(self) -> None:
+        """Close the connections and the cache."""
+        await self._transport.aclose()
+        await self._cache.aclose()

@@ -1,0 +1,161 @@
+"""Whether a judge can be used at all, asked before any work: is it there, does it take the key, has it the model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+
+from open_instruct_flip.client.background import run_sync
+from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.errors import JudgeUnusableError
+
+logger = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S = 5.0
+MAX_NAMES_SHOWN = 8
+OPENAI_COMPATIBLE = (HOSTED_VLLM, "openai/")
+"""Providers whose `api_base` has `/models` with the names that requests use."""
+_USUAL_KEYS = {HOSTED_VLLM: "HOSTED_VLLM_API_KEY", "openai/": "OPENAI_API_KEY"}
+
+State = Literal["ready", "down", "refused", "no_model", "wrong_url"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """What an endpoint answered.
+
+    Attributes:
+        url: Its URL, ending in /v1 as a rule.
+        state: "ready"; "down": no answer, a later one may come; "refused": wrong or missing key; "no_model": it
+            serves others; "wrong_url": a server without the OpenAI interface below this URL.
+        problem: One line on what is wrong and what to do; empty when ready.
+        model_names: Models it serves, or None where it does not say: `transformers serve` lists its download cache.
+        latency_s: Seconds until the answer.
+    """
+
+    url: str
+    state: State
+    problem: str = ""
+    model_names: tuple[str, ...] | None = None
+    latency_s: float = 0.0
+
+
+def check_endpoints(config: ClientConfig) -> list[EndpointReport]:
+    """`probe`, with what is found judged: see `require_usable`. For code without an event loop."""
+    reports = run_sync(probe(config))
+    require_usable(reports)
+    return reports
+
+
+def require_usable(reports: Sequence[EndpointReport]) -> None:
+    """Raise JudgeUnusableError when no endpoint is there, or one refuses every request; warn of those that are down."""
+    for report in reports:
+        if report.state not in ("ready", "down"):
+            raise JudgeUnusableError(report.problem)
+    down = [report.problem for report in reports if report.state == "down"]
+    if down and len(down) == len(reports):
+        raise JudgeUnusableError("; ".join(down))
+    for problem in down:
+        logger.warning("%s; the other endpoints are used, and this one when it is back", problem)
+
+
+async def probe(config: ClientConfig) -> list[EndpointReport]:
+    """Ask every endpoint of a judge what it serves, all at once, within `PROBE_TIMEOUT_S`.
+
+    Returns:
+        One report per URL; none where the provider chooses the URL itself.
+
+    Raises:
+        UsageError: The configuration has no model or no URL, or names a key that is not set.
+    """
+    urls = [url for url in config.endpoints() if url is not None]
+    key = config.api_key() or _usual_key(config.llm_judge_model)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        return list(await asyncio.gather(*(_report(session, url, config) for url in urls)))
+
+
+async def _report(session: aiohttp.ClientSession, url: str, config: ClientConfig) -> EndpointReport:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            status, body = await _get(session, f"{url}/models")
+            if status not in (200, 401, 403) and await _is_healthy(session, url):
+                status, body = (404, None) if not url.endswith("/v1") else (200, None)
+    except TimeoutError:
+        problem = f"the judge at {url} does not answer within {PROBE_TIMEOUT_S:g} s; see whether it is up and reachable"
+        return EndpointReport(url, "down", problem)
+    except (aiohttp.ClientError, OSError) as error:
+        reason = os.strerror(error.errno) if getattr(error, "errno", 0) else str(error) or type(error).__name__
+        remedy = "start it with `flip judge serve MODEL`, or correct --api_base"
+        return EndpointReport(url, "down", f"no judge at {url} ({reason}); {remedy}")
+    return _read(url, status, body, config, time.perf_counter() - started)
+
+
+def _read(url: str, status: int, body: Any, config: ClientConfig, latency_s: float) -> EndpointReport:
+    """What an answer means for the requests to come."""
+    if status in (401, 403):
+        remedy = (
+            f"{config.api_key_env}, which --api_key_env names, holds another key"
+            if config.api_key_env
+            else "name the environment variable that holds it with --api_key_env"
+        )
+        return EndpointReport(url, "refused", f"the judge at {url} refuses the API key ({status}); {remedy}", None)
+    if status >= 500:
+        return EndpointReport(url, "down", f"the judge at {url} answers {status}; it may still be loading its model")
+    provider = next((p for p in OPENAI_COMPATIBLE if config.llm_judge_model.startswith(p)), None)
+    if status != 200 and provider is not None:
+        remedy = "--api_base ends in /v1 as a rule" if not url.endswith("/v1") else "correct --api_base"
+        return EndpointReport(url, "wrong_url", f"no OpenAI-compatible server at {url} ({status}); {remedy}")
+    names = _served_names(body)
+    wanted = config.llm_judge_model.removeprefix(provider or "")
+    if provider is not None and names is not None and wanted not in names:
+        shown = ", ".join(names[:MAX_NAMES_SHOWN]) + (", ..." if len(names) > MAX_NAMES_SHOWN else "")
+        remedy = f"set --llm_judge_model {provider}{names[0]}" if len(names) == 1 else "set --llm_judge_model to one"
+        problem = f"the judge at {url} serves no {wanted!r} but {shown}; {remedy}, or correct --api_base"
+        return EndpointReport(url, "no_model", problem, names, latency_s)
+    return EndpointReport(url, "ready", "", names, latency_s)
+
+
+def _served_names(body: Any) -> tuple[str, ...] | None:
+    """The names in an answer of `/models`, or None where it is none, or does not list what is served."""
+    entries = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(entries, list):
+        return None
+    models = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    if all(_is_cached_repository(model) for model in models):
+        return None
+    return tuple(model["id"] for model in models)
+
+
+def _is_cached_repository(model: dict[str, Any]) -> bool:
+    # `transformers serve` lists the hub's download cache, by author; it loads the model it is asked for.
+    author, slash, _ = model["id"].rpartition("/")
+    return model.get("owned_by") == (author if slash else "")
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> tuple[int, Any]:
+    """Status and JSON body, None where it is no JSON. Redirects are not followed: the key is meant for this URL."""
+    async with session.get(url, allow_redirects=False) as answer:
+        try:
+            return answer.status, json.loads(await answer.read())
+        except ValueError:
+            return answer.status, None
+
+
+async def _is_healthy(session: aiohttp.ClientSession, url: str) -> bool:
+    status, _ = await _get(session, f"{url.removesuffix('/v1')}/health")
+    return status == 200
+
+
+def _usual_key(model: str) -> str | None:
+    """The key that litellm takes from the environment by itself."""
+    return next((os.environ.get(name) for provider, name in _USUAL_KEYS.items() if model.startswith(provider)), None)
