@@ -6,8 +6,8 @@ from setuptools import find_packages, setup
 
 # Trainers, W&B and plotting are extras: the core has to install beside Open Instruct, whatever that pins.
 CORE = ["litellm>=1.72", "aiohttp>=3.10", "tenacity>=8.2", "json-repair>=0.30", "click>=8.1", "rich>=13.0"]
-COMPARE = ["matplotlib>=3.8"]
-TRACKING = ["wandb>=0.23"]
+COMPARE = ["matplotlib>=3.8", "numpy>=2.0", "jinja2>=3.1"]
+TRACKING = ["wandb>=0.31", "wandb-workspaces>=0.4"]
 DATA = ["datasets>=3.0", "pyarrow>=15.0", "datasketch>=1.6"]
 SIMILARITY = ["sacrebleu>=2.4", "rouge-score>=0.1.2"]
 # torch is pinned because its CPU build installs on machines without a GPU; a range would bring CUDA's gigabytes.
@@ -18,7 +18,7 @@ LOCAL = [
     "accelerate>=1.10",
     *DATA,
     *COMPARE,
-    "wandb>=0.31",
+    *TRACKING,
 ]
 DEV = [
     "pytest>=8.0",
@@ -39,7 +39,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["open_instruct_flip", "open_instruct_flip.*"]),
-    package_data={"open_instruct_flip": ["py.typed", "prompts/*.txt", "local/models/**/*"]},
+    package_data={"open_instruct_flip": ["py.typed", "prompts/*.txt", "tracking/*.j2", "local/models/**/*"]},
     install_requires=CORE,
     extras_require={
         "compare": COMPARE,

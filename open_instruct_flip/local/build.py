@@ -1,0 +1,129 @@
+"""Makes the two tiny models from nothing: a tokenizer, a judge that can read and grade, a policy with a bad habit."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import correlation, fmean
+from typing import TYPE_CHECKING, Any
+
+from open_instruct_flip.local import examples, world
+from open_instruct_flip.local.build_config import BuildConfig
+from open_instruct_flip.local.generation import generate
+from open_instruct_flip.local.models import new_judge, new_policy, save_model, train_tokenizer
+from open_instruct_flip.local.training import Stage, train
+from open_instruct_flip.reply import UnreadableReply, inferred_instruction, pointwise_score
+from open_instruct_flip.similarity import f1_score
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+REPORT_FILE = "report.json"
+TOKENIZER_EXAMPLES = 4_000
+EVALUATED = 300
+
+
+def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dict[str, float]:
+    """Train and save both models, and measure them on held-out instructions.
+
+    Returns:
+        The figures of `report.json`: FLIP's held-out F1, the share of readable replies, the correlation of the
+        pointwise score with the true rate, the policy's true rate sampled and greedy, and the seconds it took.
+    """
+    import torch
+
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(os.cpu_count() or 1)
+    started = time.monotonic()
+    out = Path(config.out)
+    tokenizer = train_tokenizer(_tokenizer_texts(config))
+    judge = _trained_judge(config, tokenizer, say)
+    save_model(judge, tokenizer, out / "judge")
+    policy = new_policy(tokenizer)
+    lessons = examples.policy_examples(config.seed, config.policy_keep)
+    for line in train(policy, tokenizer, Stage("policy", lessons, config.policy_steps, config.batch_size, 3e-3)):
+        say(line)
+    save_model(policy, tokenizer, out / "policy")
+    report = judge_report(judge, tokenizer, config.seed) | policy_report(policy, tokenizer, config.seed)
+    report["seconds"] = time.monotonic() - started
+    (out / REPORT_FILE).write_text(json.dumps({k: round(v, 4) for k, v in report.items()}, indent=2) + "\n", "utf-8")
+    return report
+
+
+def _tokenizer_texts(config: BuildConfig) -> list[str]:
+    lessons = itertools.islice(examples.judge_examples(config.seed, 0.5, short=False), TOKENIZER_EXAMPLES)
+    return [text for e in lessons for text in (*(m["content"] for m in e.messages), e.reply)]
+
+
+def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None]) -> Any:
+    """Three stages: both tasks on short prompts, then on the real ones, then mostly grading, which is learned last."""
+    judge = new_judge(tokenizer)
+    seed, share = config.seed, config.share_of_scores
+    stages = [
+        ("judge, short prompts", examples.judge_examples(seed + 2, share, short=True), config.judge_short_steps, 3e-3),
+        ("judge, real prompts", examples.judge_examples(seed + 1, share, short=False), config.judge_steps, 2e-3),
+        ("judge, scores", examples.judge_examples(seed + 3, 0.85, short=False), config.judge_score_steps, 1.5e-3),
+    ]
+    for name, lessons, steps, rate in stages:
+        for line in train(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):
+            say(line)
+    return judge
+
+
+def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, float]:
+    """The judge on held-out instructions: what it infers from clean responses, and how it grades faulty ones."""
+    rng = random.Random(seed + 1)
+    specs = [rng.choice(world.split()[1]) for _ in range(EVALUATED)]
+    clean = [world.respond(spec, rng) for spec in specs]
+    chats = [examples.judge_messages("flip", response, "", short=False) for response in clean]
+    replies = generate(judge, tokenizer, chats, max_new_tokens=64)
+    inferred = [_or_none(inferred_instruction, reply) for reply in replies]
+    pairs = [(text, spec) for text, spec in zip(inferred, specs, strict=True) if text is not None]
+    overlaps = [f1_score(text, world.instruction(spec)).f1 for text, spec in pairs]
+    faulty = [world.respond(examples.mutated(spec, rng, rng.randint(0, 5)), rng) for spec in specs]
+    asked = [
+        examples.judge_messages("pointwise", response, world.instruction(spec), short=False)
+        for response, spec in zip(faulty, specs, strict=True)
+    ]
+    scores = [_or_none(pointwise_score, reply) for reply in generate(judge, tokenizer, asked, max_new_tokens=48)]
+    truth = [world.true_rate(spec, response) for spec, response in zip(specs, faulty, strict=True)]
+    graded = [(score, rate) for score, rate in zip(scores, truth, strict=True) if score is not None]
+    return {
+        "flip_heldout_f1": fmean(overlaps) if overlaps else 0.0,
+        "flip_readable": len(overlaps) / len(specs),
+        "pointwise_r": correlation(*zip(*graded, strict=True)) if len(graded) > 2 else 0.0,
+        "pointwise_readable": len(graded) / len(specs),
+    }
+
+
+def policy_report(policy: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, float]:
+    """The policy's true rate on held-out instructions, sampled at temperature 1 and greedy."""
+    rng = random.Random(seed + 2)
+    specs = [rng.choice(world.split()[1]) for _ in range(EVALUATED)]
+    return {
+        f"policy_true_rate_{how}": fmean(
+            world.true_rate(spec, text)
+            for spec, text in zip(specs, answers(policy, tokenizer, specs, sample=how == "sampled"), strict=True)
+        )
+        for how in ("sampled", "greedy")
+    }
+
+
+def answers(
+    policy: Any, tokenizer: PreTrainedTokenizerFast, specs: list[world.Spec], *, sample: bool, max_new_tokens: int = 48
+) -> list[str]:
+    """The policy's responses to instructions of the world."""
+    chats = [[examples.user_turn(world.instruction(spec))] for spec in specs]
+    return generate(policy, tokenizer, chats, max_new_tokens=max_new_tokens, sample=sample)
+
+
+def _or_none(read: Callable[[str], Any], reply: str) -> Any:
+    try:
+        return read(reply)
+    except UnreadableReply:
+        return None

@@ -1,0 +1,51 @@
+"""Settings of a local training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from open_instruct_flip.errors import UsageError
+
+
+@dataclass(frozen=True)
+class LocalConfig:
+    """GRPO with TRL on a CPU, against a judge server on this machine."""
+
+    judge: Literal["flip", "pointwise"] = field(
+        default="flip", metadata={"help": "Judge that gives the rewards: FLIP, or the LLM judge that scores 1 to 10"}
+    )
+    steps: int = field(default=60, metadata={"help": "Training steps"})
+    seed: int = field(default=1, metadata={"help": "Seed of the run"})
+    out: str | None = field(default=None, metadata={"help": "Run folder; else runs/<judge>"})
+    overwrite: bool = field(default=False, metadata={"help": "Replace an earlier run in the same folder"})
+    dataset: str | None = field(
+        default=None,
+        metadata={"help": "Folder like datasets/instruction_world; else its instructions are made on the spot"},
+    )
+    policy_model: str | None = field(default=None, metadata={"help": "Policy folder; else the one that ships"})
+    judge_model: str | None = field(default=None, metadata={"help": "Judge folder; else the one that ships"})
+    judge_url: str | None = field(
+        default=None, metadata={"help": "URL of a judge server that runs already, ending in /v1; else one is started"}
+    )
+    backend: Literal["transformers", "vllm"] = field(default="transformers", metadata={"help": "Judge server to start"})
+    vllm_python: str | None = field(
+        default=None, metadata={"help": "Python of an environment with vLLM; makes it the judge server"}
+    )
+    num_prompts: int = field(default=8, metadata={"help": "Instructions per step"})
+    num_samples: int = field(default=8, metadata={"help": "Responses per instruction"})
+    learning_rate: float = field(default=3e-4, metadata={"help": "Learning rate, constant"})
+    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature of the policy"})
+    max_completion_tokens: int = field(default=48, metadata={"help": "Tokens a response may have"})
+    eval_every: int = field(default=20, metadata={"help": "Steps between held-out evaluations"})
+    heldout_prompts: int = field(default=64, metadata={"help": "Held-out instructions per evaluation"})
+    wandb_project: str = field(
+        default="open_instruct_flip", metadata={"help": "W&B project; offline unless WANDB_API_KEY is set"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_prompts", "eval_every", "heldout_prompts", "max_completion_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name} must be above 0, got {getattr(self, name)}")
+        if self.num_samples < 2:
+            raise UsageError(f"--num_samples must be at least 2, got {self.num_samples}: GRPO compares within a group")

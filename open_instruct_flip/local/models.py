@@ -1,0 +1,104 @@
+"""The two tiny models of the local profile: their architectures, their tokenizer, and where the shipped ones lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from open_instruct_flip.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SHIPPED = Path(__file__).with_name("models")
+VOCABULARY = 2_048
+PAD, END = "<|pad|>", "<|end|>"
+ROLES = ("system", "user", "assistant")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] != 'assistant' or not loop.last or not add_generation_prompt %}{{ '<|end|>' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def model_path(name: str, models_dir: str | Path | None = None) -> Path:
+    """Folder of the "judge" or "policy" that ships with the package, or of one in another folder.
+
+    Raises:
+        UsageError: There is no model, or it lacks its tokenizer.
+    """
+    folder = Path(models_dir or SHIPPED) / name
+    for needed in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / needed).is_file():
+            raise UsageError(f"{folder} has no {needed}; build the models with `flip local build-models`")
+    return folder
+
+
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of 2,048 tokens with this profile's chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, END, *(f"<|{role}|>" for role in ROLES)],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, padding_side="left", model_max_length=1024
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def new_judge(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """An untrained judge: Qwen3, about 0.9 million parameters."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(**_shape(tokenizer), num_hidden_layers=3, layer_types=["full_attention"] * 3, head_dim=32)
+    return Qwen3ForCausalLM(config)
+
+
+def new_policy(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """An untrained policy: OLMo 3, about 1.1 million parameters."""
+    from transformers import Olmo3Config, Olmo3ForCausalLM
+
+    # OLMo 3's own defaults would use its full-size ids and a sliding window.
+    config = Olmo3Config(
+        **_shape(tokenizer), num_hidden_layers=4, layer_types=["full_attention"] * 4, bos_token_id=None
+    )
+    return Olmo3ForCausalLM(config)
+
+
+def _shape(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
+def save_model(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write weights as bf16 safetensors with everything that a server and a trainer need to load them."""
+    import torch
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, do_sample=False
+    )
+    dtype = model.dtype
+    model.to(torch.bfloat16).save_pretrained(folder)
+    model.to(dtype)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,184 @@
+"""A local training run: TRL's GRPOTrainer on a CPU, a real judge server, and the true rate that no judge sees."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.server import JudgeServer, ServerConfig
+from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.integrations.trl import flip_reward
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.local import world
+from open_instruct_flip.local.config import LocalConfig
+from open_instruct_flip.local.dataset import read_dataset
+from open_instruct_flip.local.models import model_path
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import GRPOTrainer
+
+# Beyond this `transformers serve` gains nothing; vLLM would take more, but a step has only 64 requests.
+JUDGE_CONCURRENCY = 16
+WANDB_GROUP = "local"
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """Where a run lies, and the heldout true rate of its policy before and after."""
+
+    run_dir: Path
+    heldout_before: float
+    heldout_after: float
+    reward_first: float
+    reward_last: float
+
+
+def train_locally(config: LocalConfig) -> LocalResult:
+    """Train the local policy against a judge.
+
+    Raises:
+        UsageError: The run folder is taken, or a model or dataset is missing or incomplete.
+        MissingDependencyError: The packages of the `local` extra are not installed.
+        FlipError: The judge server did not start, or stopped answering.
+    """
+    run_dir = _run_folder(config)
+    policy = _model(config.policy_model, "policy")
+    train, heldout = read_dataset(Path(config.dataset)) if config.dataset else world.split()
+    with _judge(config, run_dir) as judge:
+        _quiet(run_dir, config)
+        trainer, history = _trainer(config, run_dir, policy, judge, train, heldout)
+        trainer.train()
+        # TRL awaits reward functions on a loop of its own, which it never closes.
+        asyncio.run_coroutine_threadsafe(judge.aclose(), trainer.async_loop).result()
+    trainer.save_model(str(run_dir / "policy"))
+    return LocalResult(run_dir, history.heldout[0], history.heldout[-1], history.rewards[0], history.rewards[-1])
+
+
+def true_rate(prompts: list[Any], completions: list[Any], **_columns: Any) -> list[float]:
+    """Share of its instruction's constraints that each completion keeps: logged with weight 0, seen by no judge."""
+    return [
+        world.true_rate(world.parse(prompt[-1]["content"]), completion[-1]["content"])
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+
+
+def _run_folder(config: LocalConfig) -> Path:
+    folder = Path(config.out or f"runs/{config.judge}")
+    if (folder / "run.json").exists() or (folder / "history.jsonl").exists():
+        if not config.overwrite:
+            raise UsageError(f"{folder} holds a run already: give another --out, or --overwrite to replace it")
+        shutil.rmtree(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty and holds no run: give another --out")
+    return folder
+
+
+def _model(given: str | None, name: str) -> Path:
+    if given is None:
+        return model_path(name)
+    return model_path(Path(given).name, Path(given).parent)
+
+
+@contextmanager
+def _judge(config: LocalConfig, run_dir: Path) -> Iterator[Judge]:
+    """The judge, with a server of its own unless one is given."""
+    folder = _model(config.judge_model, "judge")
+    settings = JudgeConfig(max_tokens=96)
+    if config.judge_url:
+        yield _judge_at(config, settings, f"{HOSTED_VLLM}{folder.name}", config.judge_url)
+        return
+    backend = "vllm" if config.vllm_python else config.backend
+    server = ServerConfig(port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024)
+    running = JudgeServer(folder, server, log_path=run_dir / "judge_server.log")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with running:
+        yield _judge_at(config, settings, running.llm_judge_model, running.api_base)
+
+
+def _judge_at(config: LocalConfig, settings: JudgeConfig, model: str, url: str) -> Judge:
+    client = ClientConfig(llm_judge_model=model, api_base=url, max_concurrency=JUDGE_CONCURRENCY)
+    return judge_class(config.judge).from_config(settings, client)
+
+
+def _quiet(run_dir: Path, config: LocalConfig) -> None:
+    """Settings that libraries read when they are imported or started."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
+    os.environ.setdefault("WANDB_RUN_GROUP", WANDB_GROUP)
+    os.environ["WANDB_PROJECT"] = config.wandb_project
+    os.environ["WANDB_DIR"] = str(run_dir.resolve())
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+
+def _trainer(
+    config: LocalConfig, run_dir: Path, policy: Path, judge: Judge, train: list[world.Spec], heldout: list[world.Spec]
+) -> tuple[GRPOTrainer, Any]:
+    try:
+        import torch
+        import transformers
+        from transformers import AutoTokenizer
+        from trl import GRPOConfig, GRPOTrainer
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error}: local training needs pip install 'open-instruct-flip[local]'"
+        ) from error
+    from open_instruct_flip.local.history import HistoryCallback
+
+    # The judge server has the other core; more threads than cores only wait for each other.
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    arguments = GRPOConfig(
+        output_dir=str(run_dir / "trainer"),
+        run_name=run_dir.name,
+        seed=config.seed,
+        max_steps=config.steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=config.num_prompts * config.num_samples,
+        num_generations=config.num_samples,
+        temperature=config.temperature,
+        max_completion_length=config.max_completion_tokens,
+        beta=0.0,
+        reward_weights=[1.0, 0.0],
+        logging_steps=1,
+        save_strategy="no",
+        report_to=["wandb"],
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+        use_vllm=False,
+        model_init_kwargs={"dtype": "float32"},
+    )
+    evaluated = random.Random(0).sample(heldout, min(config.heldout_prompts, len(heldout)))
+    history = HistoryCallback(run_dir, config.judge, asdict(config), evaluated, config.eval_every)
+    trainer = GRPOTrainer(
+        model=str(policy),
+        reward_funcs=[flip_reward(judge), true_rate],  # type: ignore[list-item]
+        args=arguments,
+        train_dataset=_dataset(train),
+        processing_class=AutoTokenizer.from_pretrained(policy),
+        callbacks=[history],
+    )
+    history.attach(trainer)
+    return trainer, history
+
+
+def _dataset(specs: list[world.Spec]) -> Dataset:
+    from datasets import Dataset
+
+    return Dataset.from_list([{"prompt": [{"role": "user", "content": world.instruction(s)}]} for s in specs])

@@ -1,0 +1,78 @@
+"""The instruction world: what a response shows is what was asked, and the checker sees every fault."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.local import dataset, examples, world
+
+ROOT = Path(__file__).parents[2]
+specs = st.sampled_from(world.all_specs())
+seeds = st.integers(0, 2**32)
+
+
+@given(specs, seeds)
+def test_a_clean_response_shows_exactly_its_instruction(spec, seed):
+    response = world.respond(spec, random.Random(seed))
+    assert world.read(response) == spec
+    assert world.true_rate(spec, response) == 1.0
+
+
+@given(specs, specs, seeds)
+def test_the_true_rate_is_the_share_of_constraints_in_common(asked, shown, seed):
+    response = world.respond(shown, random.Random(seed))
+    same = sum(getattr(asked, name) == getattr(shown, name) for name in world.CONSTRAINTS)
+    assert world.true_rate(asked, response) == same / 5
+
+
+@given(specs)
+def test_an_instruction_is_read_back(spec):
+    assert world.parse(world.instruction(spec)) == spec
+
+
+@pytest.mark.parametrize("response", ["", "   ", "I can't help with that.", "Done.", "1. 2. 3.", "<|end|>" * 50])
+def test_text_from_outside_the_world_keeps_little(response):
+    spec = world.Spec("cats", "three", "with numbers", "cheerful", "starting with Well")
+    assert world.true_rate(spec, response) == 0.0
+
+
+def test_an_instruction_of_another_world_is_refused():
+    with pytest.raises(UsageError, match="not an instruction of the local world: 'Sing!'"):
+        world.parse("Sing!")
+
+
+def test_the_split_is_large_distinct_and_disjoint():
+    train, heldout = world.split()
+    assert len(train) + len(heldout) >= 2_000
+    assert len(set(train) | set(heldout)) == len(train) + len(heldout)
+    assert len(heldout) == pytest.approx(0.1 * (len(train) + len(heldout)), rel=0.01)
+    assert {spec.family for spec in train} == {"list", "write", "explain", "suggest", "rewrite"}
+
+
+def test_no_heldout_instruction_is_among_the_training_examples():
+    heldout = {world.instruction(spec) for spec in world.split()[1]}
+    stream = examples.judge_examples(seed=5, share_of_scores=0.5, short=False)
+    taught = {json.loads(e.reply).get("instruction") for e, _ in zip(stream, range(3_000), strict=False)}
+    assert not taught & heldout
+    lessons = examples.policy_examples(seed=5, keep=0.1)
+    assert not {e.messages[-1]["content"] for e, _ in zip(lessons, range(3_000), strict=False)} & heldout
+
+
+def test_the_shipped_dataset_is_the_worlds():
+    assert dataset.read_dataset(ROOT / "datasets" / "instruction_world") == world.split()
+
+
+def test_a_dataset_of_other_instructions_is_refused_with_its_row(tmp_path):
+    dataset.write_dataset(tmp_path)
+    lines = (tmp_path / "train.jsonl").read_text().splitlines()
+    lines[1] = json.dumps({"ground_truth": "Sing!"})
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=r"train\.jsonl:2: .*'Sing!'"):
+        dataset.read_dataset(tmp_path)
+    with pytest.raises(UsageError, match=r"no train\.jsonl"):
+        dataset.read_dataset(tmp_path / "nowhere")
