@@ -4,7 +4,8 @@
 #   bash scripts/serve_judge.sh                                        # Qwen3-4B, one GPU, this machine only
 #   DATA_PARALLEL=8 HOST=0.0.0.0 bash scripts/serve_judge.sh           # a replica on each of 8 GPUs, for other nodes
 #
-# The server asks nobody for a key: HOST=0.0.0.0 belongs in a closed network.
+# Without VLLM_API_KEY the server asks nobody for a key: HOST=0.0.0.0 then belongs in a closed network. With it, train
+# with --flip_api_key_env VLLM_API_KEY.
 set -euo pipefail
 
 MODEL="${MODEL:-Qwen/Qwen3-4B}"

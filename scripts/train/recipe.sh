@@ -67,7 +67,7 @@ case "$PROFILE" in
     ;;
 esac
 
-DATASET="${DATASET:-datasets/wildchat_flip}"                # folder or hub name; `flip data build --out datasets` makes it
+DATASET="${DATASET:-data/wildchat_flip}"                    # folder or hub name; `flip data build --out data` makes it
 DATASET_LABEL="${DATASET_LABEL:-general-flip}"              # label of its rows
 NUM_ROWS="${NUM_ROWS:-1.0}"                                 # a number, or a share such as 1.0
 EVAL_DATASET="${EVAL_DATASET:-$DATASET}"

@@ -85,17 +85,23 @@ def judge_server() -> Iterator[JudgeServer]:
 
 
 @pytest.fixture
-def open_instruct(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The double as `open_instruct`, registered; its modules and ours that import it are fresh."""
+def without_open_instruct() -> Iterator[None]:
+    """No module of Open Instruct, and none of ours that imports one, is loaded before and after the test."""
     _forget_open_instruct()
+    yield
+    _forget_open_instruct()
+
+
+@pytest.fixture
+def open_instruct(without_open_instruct: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The double as `open_instruct`, registered."""
     monkeypatch.syspath_prepend(str(DOUBLE))
     import open_instruct.ground_truth_utils
 
     from open_instruct_flip import register
 
     register()
-    yield open_instruct
-    _forget_open_instruct()
+    return open_instruct
 
 
 def _forget_open_instruct() -> None:

@@ -6,23 +6,47 @@ import json
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 from conftest import DOUBLE, inferred
 
+from open_instruct_flip.integrations.open_instruct.launcher import main
+
 INSTRUCTION = "Name the three largest lakes of Sweden, please"
 
 
-def launch(*arguments, command=("-m", "open_instruct_flip.train"), **environment):
-    """Run the launcher; GPU checks pass because the environment names a Ray cluster."""
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def environment(**changed):
+    """A Ray cluster is named, so that a machine without a GPU passes for one; an empty value unsets a variable."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OPEN_INSTRUCT", "RAY_", "HOSTED_VLLM"))}
     clean |= {"OPEN_INSTRUCT_DIR": str(DOUBLE), "RAY_ADDRESS": "127.0.0.1:6379"}
+    return {k: v for k, v in (clean | changed).items() if v}
+
+
+@pytest.fixture
+def launch(monkeypatch, capsys, without_open_instruct):
+    """Run the launcher within this process."""
+
+    def run(*arguments, **changed):
+        monkeypatch.setattr(os, "environ", environment(**changed))
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "argv", ["launcher"])
+        code = main([str(argument) for argument in arguments])
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def launch_process(*command, **changed):
+    """Run a command as a user does."""
     done = subprocess.run(
-        [sys.executable, *command, *map(str, arguments)],
-        env={k: v for k, v in (clean | environment).items() if v},
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, *map(str, command)], env=environment(**changed), capture_output=True, text=True, timeout=300
     )
     assert "Traceback" not in done.stderr
     return done
@@ -44,11 +68,19 @@ def row(truth=INSTRUCTION, label="general-flip"):
 
 
 def flags(server, folder):
-    return ["--llm_judge_model", "hosted_vllm/judge", "--flip_api_base", server.url, "--dataset_mixer_list", folder, "1.0"]
+    return [
+        "--llm_judge_model",
+        "hosted_vllm/judge",
+        "--flip_api_base",
+        server.url,
+        "--dataset_mixer_list",
+        folder,
+        "1.0",
+    ]
 
 
 def test_trainer_runs_as_main_with_flip_in_it(judge_server, dataset):
-    done = launch(*flags(judge_server, dataset(row())), "--seed", "3")
+    done = launch_process("-m", "open_instruct_flip.train", *flags(judge_server, dataset(row())), "--seed", "3")
     assert done.returncode == 0, done.stderr
     assert "TRAINED FlipRewardConfig" in done.stdout
     assert "'general-flip'" in done.stdout
@@ -56,14 +88,13 @@ def test_trainer_runs_as_main_with_flip_in_it(judge_server, dataset):
 
 
 def test_flip_train_is_the_same(judge_server, dataset):
-    command = ("-m", "open_instruct_flip", "train")
-    done = launch(*flags(judge_server, dataset(row())), command=command)
+    done = launch_process("-m", "open_instruct_flip", "train", *flags(judge_server, dataset(row())))
     assert done.returncode == 0, done.stderr
     assert "TRAINED FlipRewardConfig" in done.stdout
 
 
 def test_help_shows_flip_flags_beside_open_instructs():
-    done = launch("--help")
+    done = launch_process("-m", "open_instruct_flip.train", "--help")
     assert done.returncode == 0
     for flag in ("--flip_api_base", "--flip_on_failure", "--llm_judge_model", "--seed"):
         assert flag in done.stdout
@@ -79,7 +110,7 @@ def test_help_shows_flip_flags_beside_open_instructs():
         ({"OPEN_INSTRUCT_DIR": "/nowhere"}, ("OPEN_INSTRUCT_DIR=/nowhere",)),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(environment, words):
+def test_what_is_missing_is_said_in_one_line(launch, environment, words):
     done = launch("--seed", "1", **environment)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -89,7 +120,7 @@ def test_what_is_missing_is_said_in_one_line(environment, words):
         assert "--profile local" in done.stderr
 
 
-def test_dataset_is_refused_with_row_numbers(judge_server, dataset):
+def test_dataset_is_refused_with_row_numbers(launch, judge_server, dataset):
     folder = dataset(row(), row("something else"), row(), row(label="no-such-verifier"))
     done = launch(*flags(judge_server, folder))
     assert done.returncode == 2
@@ -98,13 +129,13 @@ def test_dataset_is_refused_with_row_numbers(judge_server, dataset):
     assert judge_server.bodies == []
 
 
-def test_remapped_label_is_served(judge_server, dataset):
+def test_remapped_label_is_served(launch, judge_server, dataset):
     arguments = flags(judge_server, dataset(row(label="wildchat")))
     assert launch(*arguments).returncode == 2
     assert launch(*arguments, "--remap_verifier", "wildchat=general-flip").returncode == 0
 
 
-def test_single_file_is_refused(judge_server, dataset):
+def test_single_file_is_refused(launch, judge_server, dataset):
     folder = dataset(row())
     done = launch(*flags(judge_server, folder / "train.jsonl"))
     assert done.returncode == 2
@@ -112,12 +143,13 @@ def test_single_file_is_refused(judge_server, dataset):
 
 
 def test_unknown_hub_dataset_is_left_to_open_instruct(judge_server):
-    done = launch(*flags(judge_server, "nobody/nothing"), HF_HUB_OFFLINE="1")
+    command = ("-m", "open_instruct_flip.train", *flags(judge_server, "nobody/nothing"))
+    done = launch_process(*command, HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert "nobody/nothing is not checked" in done.stderr
 
 
-def test_every_endpoint_is_asked_and_the_dead_one_named(judge_server, dataset):
+def test_every_endpoint_is_asked_and_the_dead_one_named(launch, judge_server, dataset):
     arguments = flags(judge_server, dataset(row()))
     arguments[3] = f"{judge_server.url},http://127.0.0.1:9/v1"
     done = launch(*arguments, "--flip_max_attempts", 1)
@@ -127,7 +159,7 @@ def test_every_endpoint_is_asked_and_the_dead_one_named(judge_server, dataset):
 
 
 @pytest.mark.parametrize(("answer", "words"), [(404, "404"), ("gibberish", "unreadable_reply"), (401, "401")])
-def test_judge_that_does_not_answer_right_is_refused(judge_server, dataset, answer, words):
+def test_judge_that_does_not_answer_right_is_refused(launch, judge_server, dataset, answer, words):
     judge_server.reply = lambda body: answer
     done = launch(*flags(judge_server, dataset(row())))
     assert done.returncode == 2
@@ -135,30 +167,30 @@ def test_judge_that_does_not_answer_right_is_refused(judge_server, dataset, answ
     assert judge_server.url in done.stderr
 
 
-def test_judge_made_for_scores_only_passes(judge_server, dataset):
+def test_judge_made_for_scores_only_passes(launch, judge_server, dataset):
     judge_server.reply = lambda body: json.dumps({"reasoning": "fine", "score": 7})
     assert launch(*flags(judge_server, dataset(row(label="general-pointwise")))).returncode == 0
 
 
-def test_missing_url_names_the_flag_of_the_launcher(dataset):
+def test_missing_url_names_the_flag_of_the_launcher(launch, dataset):
     done = launch("--llm_judge_model", "hosted_vllm/judge", "--dataset_mixer_list", dataset(row()), "1.0")
     assert done.returncode == 2
     assert "--flip_api_base" in done.stderr
 
 
-def test_impossible_flag_is_one_line(judge_server, dataset):
+def test_impossible_flag_is_one_line(launch, judge_server, dataset):
     done = launch(*flags(judge_server, dataset(row())), "--flip_failure_window", "0")
     assert done.returncode == 2
     assert "--flip_failure_window must be above 0" in done.stderr
 
 
-def test_checks_can_be_switched_off(judge_server, dataset):
+def test_checks_can_be_switched_off(launch, judge_server, dataset):
     done = launch(*flags(judge_server, dataset(row("wrong"))), "--flip_preflight", "False")
     assert done.returncode == 0, done.stderr
     assert judge_server.bodies == []
 
 
-def test_reason_why_training_stopped_is_the_last_line_and_the_exit_code(judge_server, dataset):
+def test_reason_why_training_stopped_is_the_last_line_and_the_exit_code(launch, judge_server, dataset):
     judge_server.reply = lambda body: inferred("x")
     reason = "training stops: the judge can't be reached"
     done = launch(*flags(judge_server, dataset(row())), "--fail_with", reason)

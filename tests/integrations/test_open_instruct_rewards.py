@@ -211,7 +211,9 @@ async def test_penalty_for_truncated_responses_stays_open_instructs(open_instruc
 async def test_baselines_see_the_instruction(open_instruct, judge_server):
     judge_server.reply = lambda body: json.dumps({"reasoning": "fine", "score": 8})
     config = make_config(open_instruct, judge_server.url, verification_reward=1.0)
-    scores, metrics = await reward(config, ["answer"], label="general-pointwise", query=f"system: S\nuser: {INSTRUCTION}")
+    scores, metrics = await reward(
+        config, ["answer"], label="general-pointwise", query=f"system: S\nuser: {INSTRUCTION}"
+    )
     assert scores == [0.8]
     assert INSTRUCTION in judge_server.prompts()[0]
     assert "flip/f1_mean" not in metrics

@@ -50,7 +50,9 @@ def judge_url():
 def streaming_config(**values):
     from open_instruct.data_loader import StreamingDataLoaderConfig
 
-    return StreamingDataLoaderConfig(**{"llm_judge_model": "hosted_vllm/judge", "flip_api_base": "http://x/v1"} | values)
+    return StreamingDataLoaderConfig(
+        **{"llm_judge_model": "hosted_vllm/judge", "flip_api_base": "http://x/v1"} | values
+    )
 
 
 def build(registered, **values):
@@ -80,11 +82,14 @@ def test_verifiers_are_ours_under_our_labels_only(registered):
     assert all(verifiers[name].name == name for name in ours)
 
 
-def test_remap_and_the_trainers_own_names(registered):
+def test_trainer_takes_our_names(registered):
     from open_instruct import grpo_fast
 
     assert grpo_fast.build_all_verifiers is registered.build_all_verifiers
     assert grpo_fast.RewardConfig is registered.RewardConfig
+
+
+def test_remap(registered):
     verifiers = build(registered, remap_verifier="wildchat=general-flip")
     assert verifiers["wildchat"] is verifiers["general-flip"]
 

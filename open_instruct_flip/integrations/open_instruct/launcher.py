@@ -65,16 +65,14 @@ def _run_trainer(arguments: Sequence[str]) -> None:
 def _judge_failure(error: BaseException | None) -> str | None:
     """The text of the FlipError that made Ray tasks fail, or None when it was something else.
 
-    Ray wraps an actor's exception, once for each actor it passes through.
+    Ray wraps an actor's exception once for each actor that it passes through; the innermost one has the plain text.
     """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        cause = getattr(error, "cause", None) or error.__cause__
-        if cause is None and isinstance(error, FlipError):
-            return str(error)
-        error = cause
-    return None
+    reason = None
+    while error is not None:
+        if isinstance(error, FlipError):
+            reason = str(error)
+        error = getattr(error, "cause", None) or error.__cause__
+    return reason
 
 
 def _fail(error: FlipError, code: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 
 SAMPLES_KEY = "flip/samples"
-COLUMNS = ["instruction", "response", "inferred_instruction", "f1", "score", "copy_rate", "failure"]
+COLUMNS = ["instruction", "response", "inferred_instruction", "f1", "reward", "copy_rate", "failure"]
 MAX_CHARS = 4000
 
 
@@ -25,7 +25,7 @@ class Samples:
 
     @classmethod
     def of(cls, group: JudgedGroup) -> Samples:
-        """One row per sample, long texts cut."""
+        """One row per sample, long texts cut. `reward` is what the optimiser gets, `f1` the similarity behind it."""
         columns = zip(group.responses, group.rewards, group.scores, group.copy_rates, strict=True)
         return cls(
             tuple(
@@ -33,7 +33,7 @@ class Samples:
                     group.instruction[:MAX_CHARS],
                     response[:MAX_CHARS],
                     (reward.inferred_instruction or "")[:MAX_CHARS],
-                    reward.score,
+                    reward.score if group.measure else None,
                     score,
                     rate,
                     None if reward.error is None else f"{reward.error}: {reward.detail}",

@@ -24,7 +24,9 @@ class ArgumentParserPlus(argparse.ArgumentParser):
             for field in dataclasses.fields(kind):
                 default = field.default_factory() if field.default is dataclasses.MISSING else field.default
                 nargs = "+" if isinstance(default, list) else None
-                as_type = {int: int, float: float, bool: lambda text: text.lower() == "true"}.get(hints[field.name], str)
+                as_type = {int: int, float: float, bool: lambda text: text.lower() == "true"}.get(
+                    hints[field.name], str
+                )
                 help_text = field.metadata.get("help", "").replace("%", "%%")
                 self.add_argument(f"--{field.name}", default=default, nargs=nargs, type=as_type, help=help_text)
 
