@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import tenacity
 
@@ -112,7 +113,7 @@ class _Connections:
     async def _live(self) -> AsyncGenerator[Transport, None]:
         # An event loop closes its unfinished asynchronous generators when it ends (asyncio.run does it), so that
         # connections are closed even where nobody calls aclose.
-        transport = _make_transport(self._config)
+        transport = _with_cache(_make_transport(self._config), self._config)
         try:
             yield transport
         finally:
@@ -141,9 +142,21 @@ def _import_transport() -> None:
 
 
 def _make_transport(config: ClientConfig) -> Transport:
+    if config.judge_transport == "direct":
+        from open_instruct_flip.client.direct_transport import DirectTransport
+
+        return DirectTransport(config)
     from open_instruct_flip.client.litellm_transport import LitellmTransport
 
     return LitellmTransport(config)
+
+
+def _with_cache(transport: Transport, config: ClientConfig) -> Transport:
+    if config.cache_dir is None:
+        return transport
+    from open_instruct_flip.client.cache import CachingTransport, ReplyCache
+
+    return CachingTransport(transport, ReplyCache(Path(config.cache_dir), config.llm_judge_model))
 
 
 def _wait(first_s: float) -> Callable[[tenacity.RetryCallState], float]:

@@ -34,6 +34,10 @@ class ClientConfig:
     retry_wait_s: float = field(
         default=1.0, metadata={"help": "First wait between attempts, in seconds; doubled each time, with jitter"}
     )
+    cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder on a local disk that keeps the judge's answers at temperature 0 or with a seed"},
+    )
     judge_transport: TransportName = field(
         default="litellm",
         metadata={

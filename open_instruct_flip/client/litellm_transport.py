@@ -6,29 +6,25 @@ import asyncio
 import inspect
 import os
 from functools import lru_cache
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
 import aiohttp
 
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.http import open_session
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, read_completion, status_failure
 from open_instruct_flip.errors import JudgeUnusableError
 from open_instruct_flip.rewards import FailureKind
 
 
 class LitellmTransport:
-    """One litellm client on one event loop.
-
-    litellm's own pool holds 100 connections in some versions, and waiting for one counts as timeout. So the
-    session is ours and unbounded; how much is in flight is the judge client's business.
-    """
+    """litellm on one event loop, with a session of ours under it wherever litellm takes one."""
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60), cookie_jar=aiohttp.DummyCookieJar()
-        )
+        self._session = open_session()
         self._clients: dict[str | None, dict[str, Any]] = {}
 
     async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
@@ -36,7 +32,7 @@ class LitellmTransport:
         litellm = load_litellm()
         where = endpoint or self._config.llm_judge_model
         if endpoint not in self._clients:
-            self._clients[endpoint] = self._client_arguments(endpoint)
+            self._clients[endpoint] = self._client_arguments(endpoint, where)
         try:
             response = await litellm.acompletion(
                 model=self._config.llm_judge_model,
@@ -55,16 +51,21 @@ class LitellmTransport:
         """Close every connection."""
         await self._session.close()
 
-    def _client_arguments(self, endpoint: str | None) -> dict[str, Any]:
-        """How litellm reaches an endpoint: its URL, its key, and our session."""
+    def _client_arguments(self, endpoint: str | None, where: str) -> dict[str, Any]:
+        """How litellm reaches an endpoint: its URL, its key, and a client on our session."""
         litellm = load_litellm()
-        key = self._config.api_key()
+        model, key = self._config.llm_judge_model, self._config.api_key()
         arguments = {name: value for name, value in (("api_base", endpoint), ("api_key", key)) if value is not None}
+        if model.startswith(HOSTED_VLLM):
+            _set_price(litellm, model)
+            if _sends_by_itself():
+                from open_instruct_flip.client.litellm_http import ExchangeHandler
+
+                return arguments | {"client": ExchangeHandler(self._session, where=where, model=model)}
+            return arguments | {"client": _openai_client(self._session, endpoint, key)}
         if "shared_session" in inspect.signature(litellm.acompletion).parameters:
             return arguments | {"shared_session": self._session}
-        if not self._config.llm_judge_model.startswith(HOSTED_VLLM):
-            return arguments
-        return arguments | {"client": _openai_client(self._session, endpoint, key)}
+        return arguments
 
 
 @lru_cache(maxsize=1)
@@ -78,8 +79,26 @@ def load_litellm() -> ModuleType:
     return litellm
 
 
+def _sends_by_itself() -> bool:
+    """Whether this litellm sends hosted_vllm's requests itself; before 1.82 it left that to the openai package."""
+    major, minor = version("litellm").split(".")[:2]
+    return (int(major), int(minor)) >= (1, 82)
+
+
+def _set_price(litellm: ModuleType, model: str) -> None:
+    # A model without a price is looked for in litellm's whole price list, again for every answer.
+    if model not in litellm.model_cost:
+        free = {
+            "litellm_provider": "hosted_vllm",
+            "mode": "chat",
+            "input_cost_per_token": 0,
+            "output_cost_per_token": 0,
+        }
+        litellm.register_model({model: free})
+
+
 def _openai_client(session: aiohttp.ClientSession, endpoint: str | None, key: str | None) -> Any:
-    """The client that litellm before 1.76 uses for hosted_vllm, on our session."""
+    """The client that litellm uses for hosted_vllm through the openai package, on our session."""
     import httpx
     import openai
     from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
@@ -107,8 +126,9 @@ def _as_body(response: Any) -> dict[str, Any]:
 
 def _failure(error: Exception, where: str, model: str) -> Exception:
     """The failure that an exception out of litellm stands for."""
-    if isinstance(error, RequestFailed):
-        return error
+    ours = next((e for e in _causes(error) if isinstance(e, (RequestFailed, JudgeUnusableError))), None)
+    if ours is not None:
+        return ours
     if type(error).__name__ == "ContextWindowExceededError":
         return RequestFailed(FailureKind.CONTEXT_OVERFLOW, f"{where}: {_line(error)}")
     if type(error).__name__ == "Timeout" or _caused_by(error, TimeoutError):
@@ -118,12 +138,8 @@ def _failure(error: Exception, where: str, model: str) -> Exception:
             FailureKind.UNREACHABLE, f"no connection to {where}: {_line(_root(error))}", retryable=True
         )
     status = getattr(error, "status_code", None)
-    if status in (401, 403):
-        return JudgeUnusableError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
-    if status == 404:
-        return JudgeUnusableError(f"{where} knows no model {model!r} (404): {_line(error)}")
     if isinstance(status, int):
-        return status_failure(status, _line(error), where=where, retry_after_s=_retry_after_s(error))
+        return status_failure(status, _line(error), where=where, model=model, retry_after_s=_retry_after_s(error))
     return RequestFailed(FailureKind.SERVER_ERROR, f"{where}: {type(error).__name__}: {_line(error)}", retryable=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import FlipError
+from open_instruct_flip.errors import FlipError, JudgeUnusableError
 from open_instruct_flip.rewards import FailureKind, Usage
 
 
@@ -132,14 +132,22 @@ def _text(message: Any) -> str:
     return ""
 
 
-def status_failure(status: int, message: str, *, where: str, retry_after_s: float | None = None) -> RequestFailed:
-    """What an HTTP status below 200 or above 299 means for the request.
+def status_failure(
+    status: int, message: str, *, where: str, model: str, retry_after_s: float | None = None
+) -> RequestFailed | JudgeUnusableError:
+    """What an HTTP status other than 200 means, for the caller to raise.
 
-    Returns the failure for the caller to raise; see `client.fatal` for those that make every call senseless.
+    Returns:
+        JudgeUnusableError where every further request would fare the same: no such model or URL, or a wrong key.
     """
+    overflow = status in (400, 413) and _is_overflow(message)
     text = " ".join(message.split())[:300]
     detail = f"{where} answered {status}: {text}"
-    if status == 400 and _is_overflow(text):
+    if status in (401, 403):
+        return JudgeUnusableError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
+    if status == 404:
+        return JudgeUnusableError(f"{where} knows no model {model!r}, or is no /v1 URL (404): {text}")
+    if overflow:
         return RequestFailed(FailureKind.CONTEXT_OVERFLOW, detail)
     if status == 408:
         return RequestFailed(FailureKind.TIMEOUT, detail, retryable=True)

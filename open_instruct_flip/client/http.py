@@ -1,0 +1,108 @@
+"""One chat completion over HTTP, and what each way to fail means. Both transports send their requests with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+
+from open_instruct_flip.client.request import RequestFailed, status_failure
+from open_instruct_flip.rewards import FailureKind
+
+MAX_ANSWER_BYTES = 8 * 2**20
+"""Longer answers are refused: 512 tokens are a few kilobytes, log-probabilities of a long prompt a few megabytes."""
+KEEP_ALIVE_S = 60
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session without limits of its own; how much is in flight is the judge client's business.
+
+    A pool that is smaller than the concurrency makes requests wait for a connection, and the wait count as timeout.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S), cookie_jar=aiohttp.DummyCookieJar()
+    )
+
+
+async def post_chat(
+    session: aiohttp.ClientSession, url: str, body: str | bytes, headers: dict[str, str], *, where: str, model: str
+) -> bytes:
+    """Send a chat request once; the time limit is the caller's.
+
+    Returns:
+        The answer's body.
+
+    Raises:
+        RequestFailed: No answer, too long a one, or an error.
+        JudgeUnusableError: The server knows no such model, or refuses the key.
+    """
+    try:
+        async with session.post(url, data=body, headers=headers, timeout=_NO_LIMIT, allow_redirects=False) as answer:
+            content = await _read(answer, where)
+    except aiohttp.ClientPayloadError as error:
+        raise _unreachable(f"{where} broke off in the middle of its answer", error) from error
+    except (aiohttp.ClientConnectionError, ConnectionError) as error:
+        raise _unreachable(f"no connection to {where}", error) from error
+    except aiohttp.ClientError as error:
+        raise _no_completion(f"{where} answered with broken HTTP: {error}") from error
+    if answer.status != 200:
+        raise status_failure(
+            answer.status, _message(content), where=where, model=model, retry_after_s=_retry_after_s(answer)
+        )
+    return content
+
+
+def parse_answer(content: bytes, *, where: str) -> dict[str, Any]:
+    """The chat completion in an answer's body; raises RequestFailed where it is none."""
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        shown = content[:120].decode("utf-8", "replace")
+        raise _no_completion(f"{where} answered with something that is no JSON: {shown!r} ({error})") from error
+    if not isinstance(answer, dict) or "choices" not in answer:
+        shown = content[:120].decode("utf-8", "replace")
+        raise _no_completion(f"{where} answered with something that is no chat completion: {shown!r}")
+    return answer
+
+
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
+
+
+async def _read(answer: aiohttp.ClientResponse, where: str) -> bytes:
+    """An answer's body, whatever length it declares."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            answer.close()
+            raise RequestFailed(
+                FailureKind.SERVER_ERROR, f"{where} answered with more than {MAX_ANSWER_BYTES >> 20} MiB"
+            )
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _message(content: bytes) -> str:
+    """What an error's body says: its message where it is in OpenAI's or FastAPI's form, else all of it."""
+    text = content.decode("utf-8", "replace")
+    try:
+        body = json.loads(text)
+        return str(body["error"]["message"] if "error" in body else body["detail"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+
+
+def _retry_after_s(answer: aiohttp.ClientResponse) -> float | None:
+    try:
+        return max(float(answer.headers.get("Retry-After", "")), 0.0)
+    except ValueError:  # absent, or a date: the client's own wait will do
+        return None
+
+
+def _unreachable(what: str, error: BaseException) -> RequestFailed:
+    return RequestFailed(FailureKind.UNREACHABLE, f"{what}: {error or type(error).__name__}", retryable=True)
+
+
+def _no_completion(detail: str) -> RequestFailed:
+    return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True)

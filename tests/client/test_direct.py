@@ -1,0 +1,89 @@
+"""The direct transport sends what litellm sends."""
+
+import pickle
+
+import pytest
+from judge_double import JudgeDouble
+
+from open_instruct_flip import FlipJudge
+from open_instruct_flip.errors import UsageError
+
+CONVERSATION = [
+    {"role": "system", "content": "Be brief. {response}"},
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": "Hi, what is it?"},
+    {"role": "user", "content": "write a short poem about soil"},
+]
+RESPONSES = ["Warm soil, \"quoted\" and {braced}", "zwei\r\nZeilen, ünïcödé 土", "lone \ud800 surrogate", "x" * 20_000]
+REQUESTS = {
+    "plain": {},
+    "sampled": {"num_samples": 3, "temperature": 0.7, "seed": 5, "max_tokens": 33},
+    "structured": {"json_schema": True, "reasoning": False},
+    "thinking": {"thinking": True},
+}
+
+
+async def request_of(server, transport, environment=(), **options):
+    async with FlipJudge("hosted_vllm/org/judge", server.api_base, judge_transport=transport, **options) as judge:
+        rewards = await judge.score(CONVERSATION, RESPONSES)
+    bodies = sorted(server.bodies[-len(RESPONSES) :], key=str)
+    return [reward.score for reward in rewards], bodies, server.headers[-1]
+
+
+@pytest.mark.parametrize("options", REQUESTS.values(), ids=REQUESTS)
+async def test_the_server_gets_the_same_body_and_key_both_ways(options, monkeypatch):
+    monkeypatch.setenv("A_JUDGES_KEY", "sk-of-this-judge")
+    with Recorder() as server:
+        litellm = await request_of(server, "litellm", api_key_env="A_JUDGES_KEY", **options)
+        direct = await request_of(server, "direct", api_key_env="A_JUDGES_KEY", **options)
+    assert direct == litellm
+    assert direct[1][0]["model"] == "org/judge"
+    assert direct[2]["Authorization"] == "Bearer sk-of-this-judge"
+
+
+@pytest.mark.parametrize("key", [None, "sk-from-the-environment"])
+async def test_litellms_own_variables_are_honoured(key, monkeypatch):
+    if key:
+        monkeypatch.setenv("HOSTED_VLLM_API_KEY", key)
+    with Recorder() as server:
+        monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.api_base)
+        headers = []
+        for transport in ("litellm", "direct"):
+            async with FlipJudge("hosted_vllm/judge", judge_transport=transport) as judge:
+                await judge.score(CONVERSATION, ["a response"])
+            headers.append(server.headers[-1]["Authorization"])
+    assert headers[0] == headers[1]
+    assert key is None or headers[0] == f"Bearer {key}"
+
+
+async def test_connections_are_kept():
+    with Recorder() as server:
+        async with FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", max_concurrency=4) as judge:
+            for _ in range(5):
+                await judge.score(CONVERSATION, [f"response {number}" for number in range(8)])
+    assert server.num_requests == 40
+    assert len(server.ports) <= 4
+
+
+async def test_other_providers_are_refused():
+    judge = FlipJudge("openai/gpt-x", "http://127.0.0.1:9/v1", judge_transport="direct")
+    with pytest.raises(UsageError, match="hosted_vllm/ models only, got openai/gpt-x"):
+        await judge.score(CONVERSATION, ["a response"])
+
+
+def test_a_judge_pickles():
+    judge = FlipJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1", judge_transport="direct")
+    assert pickle.loads(pickle.dumps(judge)).client.config == judge.client.config
+
+
+class Recorder(JudgeDouble):
+    """Keeps headers and client ports of the requests."""
+
+    def __init__(self):
+        super().__init__(models=None)
+        self.headers, self.ports = [], set()
+
+    async def _chat(self, request):
+        self.headers.append({name: request.headers[name] for name in ("Authorization", "Content-Type")})
+        self.ports.add(request.transport.get_extra_info("peername")[1])
+        return await super()._chat(request)
