@@ -100,9 +100,10 @@ class Prompt:
     def defuse(self, text: str) -> Fenced:
         """Foreign text without the power to end its own section or to start another turn.
 
-        A space after its first character breaks every control token and every section marker of this prompt;
-        all else stays as it was.
+        A space after its first character breaks every control token and every section marker of this prompt, and a
+        lone surrogate, which servers choke on, becomes a question mark; all else stays as it was.
         """
+        text = text.encode("utf-8", "replace").decode()
         return Fenced(self._markers.sub(_break, _CONTROL_TOKENS.sub(_break, text)))
 
     def conversation(self, turns: Sequence[Message]) -> Fenced:
