@@ -94,7 +94,8 @@ async def _report(session: aiohttp.ClientSession, url: str, config: ClientConfig
         problem = f"the judge at {url} does not answer within {PROBE_TIMEOUT_S:g} s; see whether it is up and reachable"
         return EndpointReport(url, "down", problem)
     except (aiohttp.ClientError, OSError) as error:
-        reason = os.strerror(error.errno) if getattr(error, "errno", 0) else str(error) or type(error).__name__
+        errno = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(errno) if errno else str(error) or type(error).__name__
         remedy = "start it with `flip judge serve MODEL`, or correct --api_base"
         return EndpointReport(url, "down", f"no judge at {url} ({reason}); {remedy}")
     return _read(url, status, body, config, time.perf_counter() - started)
