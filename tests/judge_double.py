@@ -31,7 +31,8 @@ class JudgeDouble:
     Args:
         reply: The reply's text, or what makes it from the request's body.
         latency_s: Time each chat request takes.
-        models: Names under `/v1/models`; None answers 500 there, as `transformers serve` may.
+        models: Names under `/v1/models`, or pairs of name and owner; None answers 500 there, as `transformers serve`
+            may.
         api_key: Key that requests must carry.
         fault: HTTP status to fail a chat request with, from its number (from 0) and body; None lets it pass.
 
@@ -45,7 +46,7 @@ class JudgeDouble:
         reply: str | Reply = varied_reply,
         *,
         latency_s: float = 0.0,
-        models: Sequence[str] | None = ("judge",),
+        models: Sequence[str | tuple[str, str]] | None = ("judge",),
         api_key: str | None = None,
         fault: Fault = lambda number, body: None,
         keep: int = 1000,
@@ -121,7 +122,8 @@ class JudgeDouble:
             return _error(401, "wrong key")
         if self.models is None:
             return _error(500, "no cache folder")
-        return web.json_response({"object": "list", "data": [{"id": m, "owned_by": "vllm"} for m in self.models]})
+        pairs = [(model, "vllm") if isinstance(model, str) else model for model in self.models]
+        return web.json_response({"object": "list", "data": [{"id": name, "owned_by": owner} for name, owner in pairs]})
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

@@ -1,0 +1,127 @@
+"""The reply cache: what is kept, for whom, and by how many processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from judge_double import JudgeDouble
+
+from open_instruct_flip.client.cache import FILE_NAME, CachingTransport, ReplyCache
+from open_instruct_flip.client.request import ChatRequest, Completion
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.rewards import Usage
+
+ASKED = ChatRequest([{"role": "user", "content": "What is soil?"}], max_tokens=8)
+ANSWER = Completion(("Earth.",), ("stop",), Usage(5, 2, 1), 0.5, [None, {"1": {"logprob": -0.5}}])
+
+
+class CountingTransport:
+    def __init__(self) -> None:
+        self.num_requests = 0
+        self.closed = False
+
+    async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
+        self.num_requests += 1
+        return ANSWER
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def ask_twice(folder: Path, first: ChatRequest, second: ChatRequest, second_model: str = "m") -> int:
+    """How many requests two calls take."""
+    counting = CountingTransport()
+    for request, model in ((first, "m"), (second, second_model)):
+        transport = CachingTransport(counting, ReplyCache(folder, model))
+        await transport.complete(request, None, 1.0)
+        await transport.aclose()
+    return counting.num_requests
+
+
+async def test_a_kept_answer_is_whole_and_free(tmp_path: Path) -> None:
+    cache = ReplyCache(tmp_path, "m")
+    await cache.put(ASKED, ANSWER)
+    assert await cache.get(ASKED) == replace(ANSWER, usage=Usage(), latency_s=0.0)
+    await cache.aclose()
+
+
+@pytest.mark.parametrize(
+    ("change", "requests"),
+    [
+        ({}, 1),
+        ({"max_tokens": 9}, 2),
+        ({"messages": [{"role": "user", "content": "What is silt?"}]}, 2),
+        ({"seed": 1}, 2),
+        ({"n": 2}, 2),
+        ({"response_format": {"type": "json_object"}}, 2),
+        ({"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}, 2),
+    ],
+)
+async def test_every_parameter_is_part_of_the_question(tmp_path: Path, change: dict, requests: int) -> None:
+    assert await ask_twice(tmp_path, ASKED, replace(ASKED, **change)) == requests
+
+
+async def test_the_model_is_part_of_the_question(tmp_path: Path) -> None:
+    assert await ask_twice(tmp_path, ASKED, ASKED, second_model="other") == 2
+
+
+@pytest.mark.parametrize(("seed", "requests"), [(None, 2), (7, 1)])
+async def test_answers_drawn_at_random_are_kept_only_with_a_seed(
+    tmp_path: Path, seed: int | None, requests: int
+) -> None:
+    drawn = replace(ASKED, temperature=0.7, seed=seed)
+    assert await ask_twice(tmp_path, drawn, drawn) == requests
+
+
+async def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("this is no database, and it is long enough to be read as one")
+    with pytest.raises(FlipError, match=rf"{FILE_NAME} can't be used .* give another --cache_dir"):
+        await ReplyCache(tmp_path, "m").get(ASKED)
+
+
+def test_processes_share_it(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys, pathlib
+from open_instruct_flip.client.cache import ReplyCache
+from open_instruct_flip.client.request import ChatRequest, Completion
+from open_instruct_flip.rewards import Usage
+async def fill():
+    cache = ReplyCache(pathlib.Path(sys.argv[1]), "m")
+    for n in range(200):
+        request = ChatRequest([{"role": "user", "content": str(n)}], 8)
+        await cache.put(request, Completion((str(n),), ("stop",), Usage()))
+        assert (await cache.get(request)).texts == (str(n),)
+    await cache.aclose()
+asyncio.run(fill())
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+
+    async def count() -> int:
+        cache = ReplyCache(tmp_path, "m")
+        found = [await cache.get(ChatRequest([{"role": "user", "content": str(n)}], 8)) for n in range(200)]
+        await cache.aclose()
+        return sum(completion is not None for completion in found)
+
+    assert asyncio.run(count()) == 200
+
+
+async def test_a_judge_with_a_cache_asks_once(judge_double: Callable[..., JudgeDouble], tmp_path: Path) -> None:
+    double = judge_double()
+    conversation = [{"role": "user", "content": "Name three causes of soil loss."}]
+    verdicts = []
+    for _ in range(2):
+        async with FlipJudge(
+            "hosted_vllm/judge", double.api_base, cache_dir=str(tmp_path / "new" / "folder"), judge_transport="direct"
+        ) as judge:
+            verdicts += await judge.score(conversation, ["Wind, water and ploughing."])
+    assert double.num_requests == 1
+    assert verdicts[0].score == verdicts[1].score
+    assert (verdicts[0].usage.requests, verdicts[1].usage) == (1, Usage())
