@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import logging
+import random
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import tenacity
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, Transport
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 ENDPOINT_REST_S = 5.0
 """How long an endpoint that could not be reached is passed over while others can."""
 MAX_RETRY_WAIT_S = 30.0
+EXIT_TIMEOUT_S = 2.0
 
 
 class JudgeClient:
@@ -42,22 +44,25 @@ class JudgeClient:
             JudgeUnusableError: No request to this judge can succeed.
         """
         connections = await _connections(self.config)
-        attempts = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, RequestFailed) and error.retryable),
-            wait=_wait(self.config.retry_wait_s),
-            stop=tenacity.stop_after_attempt(self.config.max_attempts),
-            before_sleep=_log_retry,
-            reraise=True,
-        )
-        async for attempt in attempts:
-            with attempt:
-                number = attempt.retry_state.attempt_number
-                try:
-                    completion = await connections.send(request)
-                except RequestFailed as error:
-                    error.requests = number
+        number = 1
+        while True:  # not tenacity: its state for each call costs as much as sending the request
+            try:
+                completion = await connections.send(request)
+            except RequestFailed as error:
+                error.requests = number
+                if not error.retryable or number == self.config.max_attempts:
                     raise
-        return replace(completion, usage=completion.usage + Usage(requests=number - 1))
+                logger.debug("attempt %d failed: %s", number, error)
+                await asyncio.sleep(self._wait_s(error, number))
+                number += 1
+            else:
+                return replace(completion, usage=completion.usage + Usage(requests=number - 1))
+
+    def _wait_s(self, error: RequestFailed, number: int) -> float:
+        """How long to wait after a failed attempt: as the server asked, else doubled each time, with full jitter."""
+        if error.retry_after_s is not None:
+            return min(error.retry_after_s, MAX_RETRY_WAIT_S)
+        return random.uniform(0, min(self.config.retry_wait_s * 2 ** (number - 1), MAX_RETRY_WAIT_S))
 
     async def aclose(self) -> None:
         """Close this client's connections on the running event loop."""
@@ -126,6 +131,21 @@ _LOOPS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, 
 )
 
 
+@atexit.register
+def _close_running_loops() -> None:
+    """Close what loops still hold that nobody will ever end, such as a trainer's in a thread of its own."""
+    for loop, of_loop in list(_LOOPS.items()):
+        if loop.is_running():
+            closing = asyncio.run_coroutine_threadsafe(_close_all(list(of_loop.values())), loop)
+            with contextlib.suppress(TimeoutError):
+                closing.result(timeout=EXIT_TIMEOUT_S)
+
+
+async def _close_all(connections: Sequence[_Connections]) -> None:
+    for one in connections:
+        await one.aclose()
+
+
 async def _connections(config: ClientConfig) -> _Connections:
     of_loop = _LOOPS.setdefault(asyncio.get_running_loop(), {})
     if config not in of_loop:
@@ -157,21 +177,3 @@ def _with_cache(transport: Transport, config: ClientConfig) -> Transport:
     from open_instruct_flip.client.cache import CachingTransport, ReplyCache
 
     return CachingTransport(transport, ReplyCache(Path(config.cache_dir), config.llm_judge_model))
-
-
-def _wait(first_s: float) -> Callable[[tenacity.RetryCallState], float]:
-    backoff = tenacity.wait_random_exponential(multiplier=first_s, max=MAX_RETRY_WAIT_S)
-
-    def wait_s(state: tenacity.RetryCallState) -> float:
-        asked = getattr(_error(state), "retry_after_s", None)
-        return backoff(state) if asked is None else min(asked, MAX_RETRY_WAIT_S)
-
-    return wait_s
-
-
-def _log_retry(state: tenacity.RetryCallState) -> None:
-    logger.debug("attempt %d failed: %s", state.attempt_number, _error(state))
-
-
-def _error(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None

@@ -84,6 +84,10 @@ class RequestFailed(FlipError):
         self.requests = 1
 
 
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
+"""Where an answer's text may stand, the usual place first: a reasoning parser may have moved all of it."""
+
+
 class Transport(Protocol):
     """Carries one request to one endpoint. It neither retries nor queues."""
 
@@ -125,7 +129,7 @@ def read_completion(body: Any, *, where: str) -> Completion:
 
 
 def _text(message: Any) -> str:
-    for field in ("content", "reasoning_content", "reasoning"):
+    for field in TEXT_FIELDS:
         text = message.get(field)
         if isinstance(text, str) and text.strip():
             return text

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Beyond this `transformers serve` gains nothing; vLLM would take more, but a step has only 64 requests.
 JUDGE_CONCURRENCY = 16
 WANDB_GROUP = "local"
+RUN_PARTS = ("run.json", "history.jsonl", "judge_server.log", "policy", "trainer", "wandb")
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,20 @@ def _run_folder(config: LocalConfig) -> Path:
     if (folder / "run.json").exists() or (folder / "history.jsonl").exists():
         if not config.overwrite:
             raise UsageError(f"{folder} holds a run already: give another --out, or --overwrite to replace it")
-        shutil.rmtree(folder)
+        _remove_run(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty and holds no run: give another --out")
     return folder
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what a run leaves in its folder, and nothing else."""
+    for name in RUN_PARTS:
+        part = folder / name
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def _model(given: str | None, name: str) -> Path:
@@ -140,6 +152,8 @@ def _trainer(
     # The judge server has the other core; more threads than cores only wait for each other.
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
+    # TRL and transformers each warn of what the other will change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     arguments = GRPOConfig(
         output_dir=str(run_dir / "trainer"),
         run_name=run_dir.name,

@@ -128,10 +128,8 @@ def respond(spec: Spec, rng: random.Random) -> str:
 
 def compose(spec: Spec, details: list[str], rng: random.Random) -> str:
     """A response about the given details in the form, tone and edge of `spec`."""
-    before, after = FORMS[spec.family][spec.form] if spec.family and spec.form else ("", ",")
-    units = [before.replace("#", str(n + 1)).replace("@", "abcde"[n % 5]) + d + after for n, d in enumerate(details)]
     parts = [rng.choice(TONES[spec.tone])] if spec.tone else []
-    parts += units
+    parts += _units(FORMS[spec.family][spec.form] if spec.family and spec.form else ("", ","), details)
     where, _, word = (spec.edge or "").partition(" with ")
     if where == "starting":
         parts.insert(0, f"{word},")
@@ -152,41 +150,48 @@ _NUMBER_WORDS = {0: None, 1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 def read(response: str) -> Spec:
     """What a response shows. `read(respond(spec, rng)) == spec` for every spec of the world.
 
-    A constraint counts as shown only where the whole response agrees: all details of one topic and
-    in one form, one tone.
+    A constraint counts as shown only where the whole response agrees: all details of one topic and no detail twice,
+    each in the same form with nothing between them, one mark of tone and no other.
     """
     details = list(_DETAIL.finditer(response))
     topics = {_TOPIC_OF[match.group()] for match in details}
-    tones = {tone for tone, marks in TONES.items() for mark in marks if mark in response}
+    distinct = len({match.group() for match in details}) == len(details)
+    tones = [tone for tone, marks in TONES.items() for mark in marks for _ in range(response.count(mark))]
     return Spec(
         topic=topics.pop() if len(topics) == 1 else None,
-        count=_NUMBER_WORDS.get(len(details)),
+        count=_NUMBER_WORDS.get(len(details)) if distinct else None,
         form=_form(response, details),
-        tone=tones.pop() if len(tones) == 1 else None,
+        tone=tones[0] if len(tones) == 1 else None,
         edge=_edge(response),
     )
 
 
 def _form(response: str, details: list[re.Match[str]]) -> str | None:
+    if not details:
+        return None
     for form, family in FAMILY_OF_FORM.items():
-        before, after = FORMS[family][form]
-        marks = [before.replace("#", str(n + 1)).replace("@", "abcde"[n % 5]) for n in range(len(details))]
-        if details and all(
-            response[: match.start()].endswith(mark) and response[match.end() :].startswith(after)
-            for mark, match in zip(marks, details, strict=True)
-        ):
+        units = " ".join(_units(FORMS[family][form], [match.group() for match in details]))
+        before = FORMS[family][form][0]
+        start = details[0].start() - len(_numbered(before, 0))
+        if start >= 0 and response[start:].startswith(units):
             return form
     return None
 
 
+def _units(form: tuple[str, str], details: list[str]) -> list[str]:
+    before, after = form
+    return [_numbered(before, number) + detail + after for number, detail in enumerate(details)]
+
+
+def _numbered(before: str, number: int) -> str:
+    return before.replace("#", str(number + 1)).replace("@", "abcde"[number % 5])
+
+
 def _edge(response: str) -> str | None:
-    for word in OPENINGS:
-        if response.startswith(f"{word},"):
-            return f"starting with {word}"
-    for word in CLOSINGS:
-        if response.rstrip().endswith(f" {word}."):
-            return f"ending with {word}"
-    return None
+    edges = [f"starting with {word}" for word in OPENINGS if response.startswith(f"{word},")]
+    edges += [f"ending with {word}" for word in CLOSINGS if response.rstrip().endswith(f" {word}.")]
+    words = sum(response.count(mark) for mark in (*(f"{w}," for w in OPENINGS), *(f" {w}." for w in CLOSINGS)))
+    return edges[0] if len(edges) == words == 1 else None
 
 
 def kept_constraints(spec: Spec, response: str) -> dict[str, bool]:

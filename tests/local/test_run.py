@@ -2,23 +2,29 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from open_instruct_flip.commands.main import run
+from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.models import model_path
+from open_instruct_flip.local.run import _run_folder
 
 TRAIN = ("local", "train", "--steps", "2", "--num_prompts", "2", "--num_samples", "4", "--heldout_prompts", "4")
 
 
-def flip(*arguments, **options):
-    environment = os.environ | {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    environment.pop("WANDB_API_KEY", None)
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"} | {"OMP_NUM_THREADS": "1"}
+
+
+def flip(*arguments):
     command = [sys.executable, "-m", "open_instruct_flip", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
 
 
 @pytest.mark.parametrize("judge", ["flip", "pointwise"])
@@ -38,8 +44,7 @@ def test_a_run_leaves_its_curve_its_policy_and_no_process(judge, tmp_path):
     assert list((out / "wandb").glob("offline-run-*"))
     assert "Unclosed" not in done.stderr
     assert "Traceback" not in done.stderr
-    port = (out / "judge_server.log").read_text().split("http://127.0.0.1:")[1].split()[0]
-    assert port not in subprocess.run(["ps", "axo", "args"], capture_output=True, text=True).stdout
+    assert not _listens(_port(out))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,46 @@ def test_an_earlier_run_is_not_overwritten_unasked(tmp_path, capsys):
     assert run(["local", "train", "--out", str(tmp_path)]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "history.jsonl").exists()
+
+
+def test_overwrite_removes_the_run_and_nothing_else(tmp_path):
+    (tmp_path / "history.jsonl").write_text("{}\n")
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    _run_folder(LocalConfig(out=str(tmp_path), overwrite=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_ctrl_c_stops_the_judge_server_too(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "open_instruct_flip", "local", "train", "--out", str(out), "--steps", "500"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as run_process:
+        deadline = time.monotonic() + 180
+        while "Uvicorn running" not in _server_log(out):
+            assert time.monotonic() < deadline
+            assert run_process.poll() is None
+            time.sleep(0.2)
+        port = _port(out)
+        assert _listens(port)
+        run_process.send_signal(signal.SIGINT)
+        _, error = run_process.communicate(timeout=60)
+    assert run_process.returncode == 130
+    assert error.splitlines()[-1] == "flip: error: interrupted"
+    assert not _listens(port)
+
+
+def _server_log(out):
+    log = out / "judge_server.log"
+    return log.read_text() if log.exists() else ""
+
+
+def _port(out):
+    return int(_server_log(out).split("http://127.0.0.1:")[1].split()[0])
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_the_shipped_models_did_what_their_report_says():

@@ -41,6 +41,26 @@ def test_text_from_outside_the_world_keeps_little(response):
     assert world.true_rate(spec, response) == 0.0
 
 
+SPEC = world.Spec("cats", "two", "with numbers", "cheerful", "ending with Done")
+
+
+@pytest.mark.parametrize(
+    ("response", "missed"),
+    [
+        ("Hooray! 1. soft paws 2. warm fur Done.", set()),
+        ("Hooray! 1. soft paws 2. soft paws Done.", {"count"}),
+        ("Hooray! 1. soft paws and 2. warm fur Done.", {"form"}),
+        ("Hooray! Hooray! 1. soft paws 2. warm fur Done.", {"tone"}),
+        ("Hooray! 1. soft paws 2. warm fur Thanks. Done.", {"edge"}),
+        ("Hooray! 1. soft paws 2. warm fur", {"edge"}),
+        ("Alas. 1. soft paws 2. warm fur 3. sharp claws Done.", {"tone", "count"}),
+        ("Hooray! 1. soft paws 2. night tickets Done.", {"topic"}),
+    ],
+)
+def test_a_fault_costs_the_constraint_it_breaks(response, missed):
+    assert {name for name, kept in world.kept_constraints(SPEC, response).items() if not kept} == missed
+
+
 def test_an_instruction_of_another_world_is_refused():
     with pytest.raises(UsageError, match="not an instruction of the local world: 'Sing!'"):
         world.parse("Sing!")
