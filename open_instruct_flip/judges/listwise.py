@@ -89,4 +89,6 @@ class ListwiseJudge(GroupJudge):
         if self._asks_for_index():
             return {**reasoning, "best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}
         numbers = {"type": "integer", "minimum": 1, "maximum": count}
-        return {**reasoning, "ranking": {"type": "array", "items": numbers, "minItems": count, "maxItems": count}}
+        # Grammars can't force numbers to differ; where only the first counts, no other can contradict it.
+        length = 1 if self.config.listwise_reward == "best" else count
+        return {**reasoning, "ranking": {"type": "array", "items": numbers, "minItems": length, "maxItems": length}}

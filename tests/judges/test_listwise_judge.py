@@ -115,14 +115,15 @@ async def test_long_responses_lose_their_middles_together(model: ScriptedModel) 
     assert sum(reward.usage.requests for reward in rewards) == len(model.requests)
 
 
-async def test_the_schema_wants_every_number_once_or_the_index(model: ScriptedModel, authors_dir: str) -> None:
+async def test_the_schema_wants_what_the_reward_needs(model: ScriptedModel, authors_dir: str) -> None:
     model.answer = by_length
-    await ListwiseJudge(**ENDPOINT, json_schema=True).score(CONVERSATION, GROUP)
-    await ListwiseJudge(**ENDPOINT, json_schema=True, prompt_dir=authors_dir).score(CONVERSATION, GROUP)
-    ours, theirs = ((r.response_format or {})["json_schema"]["schema"]["properties"] for r in model.requests)
-    assert ours["ranking"]["items"] == {"type": "integer", "minimum": 1, "maximum": 4}
-    assert (ours["ranking"]["minItems"], ours["ranking"]["maxItems"]) == (4, 4)
-    assert theirs["best_response_index"] == {"type": "integer", "minimum": 0, "maximum": 3}
+    for options in ({"listwise_reward": "rank"}, {}, {"prompt_dir": authors_dir}):
+        await ListwiseJudge(**ENDPOINT, json_schema=True, **options).score(CONVERSATION, GROUP)
+    rank, best, index = ((r.response_format or {})["json_schema"]["schema"]["properties"] for r in model.requests)
+    assert rank["ranking"]["items"] == best["ranking"]["items"] == {"type": "integer", "minimum": 1, "maximum": 4}
+    assert (rank["ranking"]["minItems"], rank["ranking"]["maxItems"]) == (4, 4)
+    assert (best["ranking"]["minItems"], best["ranking"]["maxItems"]) == (1, 1)
+    assert index["best_response_index"] == {"type": "integer", "minimum": 0, "maximum": 3}
 
 
 @pytest.fixture
