@@ -146,7 +146,7 @@ def _responses(columns: Mapping[str, Any], conversation: list[Message]) -> list[
     responses, response = columns.get("responses"), columns.get("response")
     if responses is None and response is None:
         if conversation and isinstance(conversation[-1], dict) and conversation[-1].get("role") == "assistant":
-            return [conversation.pop()["content"]]
+            return [conversation.pop().get("content")]
         raise BadRow("the row has neither 'responses' nor 'response', and its last turn is not the assistant's")
     if responses is None:
         return [response]
