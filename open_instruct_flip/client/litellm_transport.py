@@ -157,7 +157,7 @@ def _provider_fields(request: ChatRequest, model: str) -> dict[str, Any]:
 
 
 def _as_body(response: Any) -> dict[str, Any]:
-    """What `read_completion` reads of an answer; a dump of the whole of it would cost as much as sending the request."""
+    """What `read_completion` reads of an answer; a dump of the whole would cost as much as sending the request."""
     usage = getattr(response, "usage", None)
     return {
         "choices": [

@@ -14,7 +14,7 @@ CONVERSATION = [
     {"role": "assistant", "content": "Hi, what is it?"},
     {"role": "user", "content": "write a short poem about soil"},
 ]
-RESPONSES = ["Warm soil, \"quoted\" and {braced}", "zwei\r\nZeilen, ünïcödé 土", "lone \ud800 surrogate", "x" * 20_000]
+RESPONSES = ['Warm soil, "quoted" and {braced}', "zwei\r\nZeilen, ünïcödé 土", "lone \ud800 surrogate", "x" * 20_000]
 REQUESTS = {
     "plain": {},
     "sampled": {"num_samples": 3, "temperature": 0.7, "seed": 5, "max_tokens": 33},
@@ -58,7 +58,9 @@ async def test_litellms_own_variables_are_honoured(key, monkeypatch):
 
 async def test_connections_are_kept():
     with Recorder() as server:
-        async with FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", max_concurrency=4) as judge:
+        async with FlipJudge(
+            "hosted_vllm/judge", server.api_base, judge_transport="direct", max_concurrency=4
+        ) as judge:
             for _ in range(5):
                 await judge.score(CONVERSATION, [f"response {number}" for number in range(8)])
     assert server.num_requests == 40

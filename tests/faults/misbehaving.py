@@ -100,9 +100,9 @@ def sends(answer: bytes) -> Behaviour:
     return behave
 
 
-def gives(body: Any, **options: Any) -> Behaviour:
-    """Answer 200 with a body, as it is or as JSON."""
-    return sends(http(body if isinstance(body, bytes) else json.dumps(body).encode(), **options))
+def gives(body: Any, status: str = "200 OK", content_type: str = "application/json", **headers: str) -> Behaviour:
+    """Answer with a body, as it is or as JSON."""
+    return sends(http(body if isinstance(body, bytes) else json.dumps(body).encode(), status, content_type, **headers))
 
 
 def answers(text: str | None = VERDICT, finish_reason: str = "stop", **message: Any) -> Behaviour:
