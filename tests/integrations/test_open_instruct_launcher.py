@@ -84,7 +84,7 @@ def test_trainer_runs_as_main_with_flip_in_it(judge_server, dataset):
     assert done.returncode == 0, done.stderr
     assert "TRAINED FlipRewardConfig" in done.stdout
     assert "'general-flip'" in done.stdout
-    assert len(judge_server.bodies) == 1  # the probe
+    assert {body["model"] for body in judge_server.bodies} == {"judge"}  # asked before training
 
 
 def test_flip_train_is_the_same(judge_server, dataset):
@@ -165,6 +165,16 @@ def test_judge_that_does_not_answer_right_is_refused(launch, judge_server, datas
     assert done.returncode == 2
     assert words in done.stderr
     assert judge_server.url in done.stderr
+
+
+def test_model_that_is_not_served_is_named_with_those_that_are(launch, judge_server, dataset):
+    judge_server.reply = lambda body: 404
+    arguments = flags(judge_server, dataset(row()))
+    arguments[1] = "hosted_vllm/other"
+    done = launch(*arguments)
+    assert done.returncode == 2
+    assert "serves no 'other' but judge" in done.stderr
+    assert "--flip_api_base" in done.stderr
 
 
 def test_judge_made_for_scores_only_passes(launch, judge_server, dataset):

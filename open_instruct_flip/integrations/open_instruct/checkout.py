@@ -37,7 +37,8 @@ def put_on_path(folder: str | None) -> None:
 def check_machine(*, needs_gpu: bool = True) -> None:
     """Raise MissingDependencyError, naming all that is missing, unless Open Instruct can train here."""
     missing = []
-    if importlib.util.find_spec("open_instruct") is None:
+    package = importlib.util.find_spec("open_instruct")
+    if package is None or package.origin is None:  # without an origin it is some folder of that name
         missing.append(f"Open Instruct ({HOW_TO_GET_IT})")
     if needs_gpu and not has_gpu():
         missing.append("a GPU")

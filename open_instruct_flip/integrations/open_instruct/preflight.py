@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,18 +14,22 @@ from typing import Any
 from open_instruct import data_loader, ground_truth_utils
 from open_instruct.utils import ArgumentParserPlus
 
+from open_instruct_flip.client.probe import probe
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.data.validate import Finding, validate_dataset
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.rewards import Reward
 
 logger = logging.getLogger(__name__)
 
 PROBE_JUDGES = ("flip", "pointwise")
 PROBE_TURN: Message = {"role": "user", "content": "Name the capital of France and a river that flows through it."}
-PROBE_RESPONSE = "The capital of France is Paris, and the river Seine flows through it."
+PROBE_RESPONSES = (
+    "The capital of France is Paris, and the river Seine flows through it.",
+    "Paris; the Seine.",
+    "Paris is the capital. One of its rivers is the Bièvre, which runs underground today.",
+)
 SHOWN_ROWS = 10
 
 
@@ -104,7 +109,7 @@ def _line(finding: Finding) -> str:
 
 
 async def probe_endpoints(options: FlipOptions) -> None:
-    """Ask every endpoint about one rollout.
+    """Ask every endpoint about a rollout.
 
     Raises:
         UsageError: An endpoint can't be reached, does not serve the model, or gives nothing a judge can read.
@@ -112,35 +117,38 @@ async def probe_endpoints(options: FlipOptions) -> None:
     try:
         endpoints = options.client.endpoints()
     except UsageError as error:
-        raise UsageError(f"{error} (the flag of this launcher is --flip_api_base)") from error
-    reasons = await asyncio.gather(*(_probe(options, endpoint) for endpoint in endpoints))
+        raise UsageError(_with_our_flags(str(error))) from error
+    reasons = await asyncio.gather(*(_no_verdict(options, endpoint) for endpoint in endpoints))
     for endpoint, reason in zip(endpoints, reasons, strict=True):
         if reason is not None:
-            raise UsageError(
-                f"the judge {options.client.llm_judge_model} at {endpoint or 'its provider'} gave no verdict: {reason}"
-            )
+            where = endpoint or "its provider"
+            model = options.client.llm_judge_model
+            raise UsageError(f"the judge {model} at {where} gave no verdict: {_with_our_flags(reason)}")
         logger.info("judge endpoint %s answers", endpoint)
 
 
-async def _probe(options: FlipOptions, endpoint: str | None) -> str | None:
+async def _no_verdict(options: FlipOptions, endpoint: str | None) -> str | None:
     """Why this endpoint gives no verdict, or None when it gives one.
 
     A model may be made for one kind of judge only, so each kind is asked until one verdict can be read.
     """
     client = dataclasses.replace(options.client, api_base=endpoint)
-    reason = None
+    reasons = []
     for name in PROBE_JUDGES:
+        config = dataclasses.replace(options.judge, flip_target="last_user")
+        judge = judge_class(name).from_config(config, client)
         try:
-            reward = await _ask(name, options._replace(client=client))
+            rewards = await judge.score([PROBE_TURN], PROBE_RESPONSES)
         except JudgeUnusableError as error:
-            return str(error)
-        if reward.error is None:
+            reasons.append(str(error))
+            break
+        if any(reward.error is None for reward in rewards):
             return None
-        reason = reason or f"{reward.error}: {reward.detail}"
-    return reason
+        reasons.append(f"{rewards[0].error}: {rewards[0].detail}")
+    # What the endpoint says of itself explains more than a request that failed.
+    reports = await probe(client)
+    return next((report.problem for report in reports if report.problem), reasons[0])
 
 
-async def _ask(name: str, options: FlipOptions) -> Reward:
-    judge_config = dataclasses.replace(options.judge, flip_target="last_user")
-    judge = judge_class(name).from_config(judge_config, options.client)
-    return (await judge.score([PROBE_TURN], [PROBE_RESPONSE]))[0]
+def _with_our_flags(text: str) -> str:
+    return re.sub(r"--(api_base|api_key_env)\b", r"--flip_\1", text)

@@ -25,6 +25,7 @@ from open_instruct_flip.rewards import Reward
 logger = logging.getLogger(__name__)
 
 SEES_INSTRUCTION = frozenset({"pointwise", "pairwise", "listwise"})
+"""Judges whose prompt holds the instruction; every other kind is taken for one that must not see it."""
 
 VerdictKey = tuple[str, Any, str | None, str]
 """Verifier, ground truth, query and prediction."""

@@ -114,7 +114,9 @@ class RewardConfig:
                 per_verifier.setdefault(verifier.name, []).append(scores[i])
             metrics = {f"objective/{name}_reward": sum(v) / len(v) for name, v in per_verifier.items()}
             if self.non_stop_penalty:
-                scores = [s if r == "stop" else self.non_stop_penalty_value for s, r in zip(scores, finish_reasons)]
+                for i, finish_reason in enumerate(finish_reasons):
+                    if finish_reason != "stop":
+                        scores[i] = self.non_stop_penalty_value
             return scores, metrics
 
         return reward_fn

@@ -1,4 +1,4 @@
-"""As the trainer starts: names taken from their modules at import, flags parsed, verifiers and reward function built."""
+"""The trainer's start: names taken from their modules, flags parsed, verifiers and reward function built."""
 
 import pickle
 from dataclasses import dataclass
