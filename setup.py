@@ -9,7 +9,7 @@ CORE = ["litellm>=1.72", "aiohttp>=3.10", "tenacity>=8.2", "json-repair>=0.30", 
 COMPARE = ["matplotlib>=3.8", "numpy>=2.0", "jinja2>=3.1"]
 TRACKING = ["wandb>=0.31", "wandb-workspaces>=0.4"]
 DATA = ["datasets>=3.0", "pyarrow>=15.0", "datasketch>=1.6"]
-RAY = ["ray[data]>=2.40", "pandas>=2.0"]
+RAY = ["ray[data]>=2.40"]
 EMBEDDING = ["sentence-transformers>=3.0"]
 SIMILARITY = ["sacrebleu>=2.4", "rouge-score>=0.1.2"]
 # torch is pinned because its CPU build installs on machines without a GPU; a range would bring CUDA's gigabytes.

@@ -28,6 +28,8 @@ STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARS = 600
 # Without these limits `transformers serve` takes 14 GB for a model of a million parameters.
 _SMALL_CACHE = ("--cb-block-size", "32", "--cb-num-blocks", "640", "--cb-max-batch-tokens", "2048")
+# Under a JSON schema a weak model fills its reply with white space until max_tokens, where the grammar allows any.
+_COMPACT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 
 
@@ -108,6 +110,7 @@ class JudgeServer:
                 str(self._folder or self.model_name),
             ]
             command += ["--served-model-name", self.model_name, "--enable-prefix-caching", *where]
+            command += ["--structured-outputs-config", _COMPACT_JSON]
             if config.max_model_len:
                 command += ["--max-model-len", str(config.max_model_len)]
         else:

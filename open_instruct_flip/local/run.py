@@ -152,6 +152,7 @@ def _trainer(
     # The judge server has the other core; more threads than cores only wait for each other.
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     # TRL and transformers each warn of what the other will change.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     arguments = GRPOConfig(
