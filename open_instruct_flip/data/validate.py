@@ -11,7 +11,7 @@ from open_instruct_flip.conversation import Message, Target, check_conversation,
 from open_instruct_flip.data.labels import FLIP_LABELS, known_labels, listed, served_labels
 from open_instruct_flip.data.rows import Row, read_rows
 from open_instruct_flip.data.shapes import conversation_key
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.similarity import is_scorable
 
 Severity = Literal["error", "warning"]
@@ -210,8 +210,10 @@ class _PromptLength:
 
 def load_tokenizer(name: str) -> Any:
     """A policy's tokenizer by folder or hub name; UsageError when it can't be loaded."""
-    from transformers import AutoTokenizer
-
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingDependencyError("a tokenizer needs transformers: pip install transformers") from error
     try:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
