@@ -103,6 +103,15 @@ async def test_too_many_failures_over_a_full_window_stop_training():
         await watched.judged(Script([GOOD, bad, bad], [bad, bad]), 3)
 
 
+async def test_judge_that_recovers_is_not_held_up_by_its_past():
+    watched = guard(failure_window=2, max_failure_rate=0.2, outage_timeout_s=0)
+    bad = failed(FailureKind.UNREADABLE_REPLY)
+    await watched.judged(Script([bad] * 5), 5)
+    ask = Script([GOOD] * 4 + [bad])
+    assert len(await watched.judged(ask, 5)) == 5
+    assert len(ask.asked) == 1
+
+
 async def test_old_failures_leave_the_window():
     watched = guard(failure_window=2, max_failure_rate=0.5, outage_timeout_s=0)
     bad, good = Script([failed(FailureKind.UNREADABLE_REPLY)]), Script([GOOD])

@@ -31,9 +31,10 @@ class OutageGuard:
     """Judges groups; where the judge is down, waits and judges what failed again.
 
     An outage is a group with a response for which the judge could not be reached, a group that failed as a whole
-    for a reason that time can heal, or too many failures over the last groups. One slow or unreadable response
-    among others is none: its sample is replaced (`--flip_on_failure`). Lives in the process that computes
-    rewards; groups may be judged at the same time.
+    for a reason that time can heal, or too many failures over the last groups, the one at hand among them: a judge
+    that has recovered is not held up by its past. One slow or unreadable response among others is none: its
+    sample is replaced (`--flip_on_failure`). Lives in the process that computes rewards; groups may be judged at
+    the same time.
     """
 
     def __init__(self, training: TrainingConfig, judge: str) -> None:
@@ -84,9 +85,12 @@ class OutageGuard:
         groups = [*self._window, _count(rewards)][-self._training.failure_window :]
         failed, judged = (sum(column) for column in zip(*groups, strict=True))
         full = len(groups) == self._training.failure_window
-        if full and failed > self._training.max_failure_rate * judged:
+        if full and self._too_many(failed, judged) and self._too_many(*groups[-1]):
             return f"{failed} of {judged} judgements failed over the last {len(groups)} groups"
         return None
+
+    def _too_many(self, failed: int, judged: int) -> bool:
+        return failed > self._training.max_failure_rate * judged
 
 
 async def _ask_again(ask: Ask, rewards: list[Reward], limit_s: float) -> list[Reward]:
