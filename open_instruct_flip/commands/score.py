@@ -79,7 +79,8 @@ def _print_summary(summary: Summary, out: Path, config: ScoreConfig) -> None:
 
     from open_instruct_flip.scoring.table import invalid_note, summary_table
 
-    Console().print(summary_table(summary, config.prices(), title=str(out)))
+    Console().print(summary_table(summary, config.prices()))
+    click.echo(out)
     if note := invalid_note(summary):
         click.echo(note, err=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from open_instruct_flip.client.probe import probe, require_usable
@@ -101,7 +102,14 @@ async def score_row(judge: Judge, row: ScoreRow) -> list[Output]:
     except UsageError as error:
         fault = str(error)
     if fault:
-        rewards = [Reward(error=FailureKind.INVALID_INPUT, detail=f"{row.place}: {fault}")] * row.num_outputs
+        rewards = [Reward(error=FailureKind.INVALID_INPUT, detail=fault)] * row.num_outputs
     else:
         rewards = await judge.score(row.conversation, row.responses)
-    return [{"id": row.id, "index": index, **reward.as_row()} for index, reward in enumerate(rewards)]
+    return [{"id": row.id, "index": index, **_located(reward, row).as_row()} for index, reward in enumerate(rewards)]
+
+
+def _located(reward: Reward, row: ScoreRow) -> Reward:
+    """The reward; where the input is to blame, its detail says where that stands."""
+    if reward.error is not FailureKind.INVALID_INPUT:
+        return reward
+    return replace(reward, detail=f"{row.place}: {reward.detail}")

@@ -10,9 +10,9 @@ from open_instruct_flip.scoring.summary import Distribution, Summary
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def summary_table(summary: Summary, prices: tuple[float, float] | None, title: str) -> Table:
+def summary_table(summary: Summary, prices: tuple[float, float] | None) -> Table:
     """Rewards, failures, tokens, requests, cost and latency of a run."""
-    table = Table("what", "value", title=title, show_header=False)
+    table = Table("what", "value", show_header=False)
     table.columns[1].justify = "right"
     table.add_row("rows", f"{summary.num_rows:,}")
     table.add_row("responses", f"{summary.num_responses:,}")

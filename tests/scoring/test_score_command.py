@@ -75,6 +75,16 @@ def test_a_row_without_the_turn_to_infer_stays(score: Score, tmp_path: Path) -> 
     assert [row["error"] for row in read_jsonl(tmp_path / "out.jsonl")] == [None, "invalid_input", "invalid_input"]
 
 
+def test_a_group_that_the_judge_cant_judge_is_named(
+    score: Score, judge_double: Callable[..., JudgeDouble], tmp_path: Path
+) -> None:
+    url = judge_double(reply='{"winner": "A"}').api_base
+    write(tmp_path / "in.jsonl", GOOD, {"prompt": "write", "response": "alone"})
+    assert score("--judge", "pairwise", url=url) == 0
+    detail = read_jsonl(tmp_path / "out.jsonl")[-1]["detail"]
+    assert detail.startswith(f"{tmp_path / 'in.jsonl'}:2: the pairwise judge")
+
+
 @pytest.mark.parametrize(("ids", "kind"), [((5, 9), "int64"), (("a", 9), "string")])
 def test_parquet_in_and_out(score: Score, tmp_path: Path, ids: tuple[Any, Any], kind: str) -> None:
     rows = [{**GOOD, "id": row_id} for row_id in ids] + [{"id": ids[0], "prompt": "no response"}]
@@ -100,6 +110,7 @@ def test_the_summary_is_printed(score: Score, tmp_path: Path, capsys: pytest.Cap
     write(tmp_path / "in.jsonl", *[GOOD] * 3)
     assert score("--price_per_million", "1000,5000") == 0
     shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == str(tmp_path / "out.jsonl")
     for text in ("responses │ 6", "judge requests │ 6", "prompt tokens │ 600", "cost │ 0.9000", "failures │ 0 (0.00%)"):
         name, value = text.split(" │ ")
         assert any(name in line and line.rstrip(" │").endswith(value) for line in shown.splitlines()), text

@@ -73,8 +73,8 @@ def test_totals() -> None:
 
 def test_the_table_holds_them() -> None:
     console = Console(width=120, file=io.StringIO())
-    console.print(summary_table(summary_of_three(), (2.0, 10.0), "out.jsonl"))
-    for text in ("out.jsonl", "2 (66.67%)", "timeout", "1,000", "0.0030", "0.2500", "2.000 s"):
+    console.print(summary_table(summary_of_three(), (2.0, 10.0)))
+    for text in ("2 (66.67%)", "timeout", "1,000", "0.0030", "0.2500", "2.000 s"):
         assert text in console.file.getvalue()
 
 
