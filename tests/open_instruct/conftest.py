@@ -40,3 +40,15 @@ def registered(checkout: Path) -> Any:
 
     assert Path(ground_truth_utils.__file__).is_relative_to(checkout), sys.path
     return ground_truth_utils
+
+
+@pytest.fixture(scope="session")
+def grpo_fast(registered: Any) -> Any:
+    """The trainer's module; v0.2.0 needs an older vLLM than v0.3.0 and later."""
+    try:
+        from open_instruct import grpo_fast
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("vllm"):
+            raise
+        pytest.skip(f"the trainer of this checkout needs {error.name}, which the installed vLLM does not have")
+    return grpo_fast

@@ -82,9 +82,7 @@ def test_verifiers_are_ours_under_our_labels_only(registered):
     assert all(verifiers[name].name == name for name in ours)
 
 
-def test_trainer_takes_our_names(registered):
-    from open_instruct import grpo_fast
-
+def test_trainer_takes_our_names(registered, grpo_fast):
     assert grpo_fast.build_all_verifiers is registered.build_all_verifiers
     assert grpo_fast.RewardConfig is registered.RewardConfig
 
@@ -164,8 +162,8 @@ def test_open_instructs_own_tests_pass_with_the_plugin(checkout):
 
 @pytest.mark.parametrize("script", ["grpo_flip.sh", "grpo_llmjudge.sh"])
 @pytest.mark.parametrize("profile", ["paper", "single_gpu"])
-def test_scripts_use_flags_that_exist(registered, script, profile):
-    from open_instruct import data_loader, grpo_fast, grpo_utils
+def test_scripts_use_flags_that_exist(grpo_fast, script, profile):
+    from open_instruct import data_loader, grpo_utils
     from open_instruct.utils import ArgumentParserPlus
 
     command = ["bash", str(ROOT / "scripts/train" / script), "--profile", profile, "--dry_run"]
@@ -182,7 +180,7 @@ def test_scripts_use_flags_that_exist(registered, script, profile):
     assert values.flip_api_base
 
 
-def test_help_shows_both_kinds_of_flags(checkout):
+def test_help_shows_both_kinds_of_flags(grpo_fast):
     command = [sys.executable, "-m", "open_instruct_flip.train", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
