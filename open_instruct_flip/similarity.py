@@ -9,19 +9,20 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import filterfalse
+from typing import Any, NamedTuple
 
-_ARTICLES = ("a", "an", "the")
+_ARTICLES = (b"a", b"an", b"the")
 _NONE = (0,) * len(_ARTICLES)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = string.punctuation.encode()
-_PUNCTUATION_RUN = re.compile(f"[{re.escape(string.punctuation)}]+")
-_WHITE_SPACE = string.whitespace.encode()
-# ASCII text takes one pass over its bytes. str.split() also splits at 0x1c to 0x1f, so they become spaces here too.
+# str.split() also splits at 0x1c to 0x1f, which bytes.split() does not.
 _LOWER = bytes.maketrans(
     string.ascii_uppercase.encode() + b"\x1c\x1d\x1e\x1f", string.ascii_lowercase.encode() + b"    "
 )
+_WORD_OR_SPACE = (string.ascii_letters + string.digits + string.whitespace).encode()
 
 
 class TokenF1(NamedTuple):
@@ -67,7 +68,7 @@ def is_scorable(instruction: str) -> bool:
 class _Bag(NamedTuple):
     """How often each token stands in a text, articles at 0, and the number of tokens that are no articles."""
 
-    counts: dict[str, int]
+    counts: dict[bytes, int]
     size: int
 
 
@@ -77,16 +78,20 @@ def _bag_of_tokens(text: str) -> _Bag:
     return _Bag(counts, sum(counts.values()))
 
 
-def _tokens(text: str) -> list[str]:
-    """The formula's tokens, with the articles that are a whole token still among them."""
-    if text.isascii():
-        plain = text.encode().translate(_LOWER, _PUNCTUATION)
-        tokens = plain.decode().split()
-        if plain.translate(None, _WHITE_SPACE).isalnum():
-            return tokens
-    else:
-        tokens = _PUNCTUATION_RUN.sub("", text.lower()).split()
+def _tokens(text: str) -> list[bytes]:
+    """The formula's tokens in UTF-8, in any order, with the articles that are a whole token still among them."""
+    if "Σ" in text:  # the one letter whose lower case depends on what follows, punctuation included
+        text = text.lower()
+    # An ASCII byte is never part of another character in UTF-8, so that one pass over the bytes does for any text.
+    plain = text.encode("utf-8", "surrogatepass").translate(_LOWER, _PUNCTUATION)
+    tokens = plain.split()
+    if not plain.translate(None, _WORD_OR_SPACE):
+        return tokens
+    words = b" ".join(filterfalse(_is_word, tokens)).decode("utf-8", "surrogatepass").lower().split()
     # The formula goes by word boundaries: a dash or a curly quote sets off an article inside a token as well.
-    if _ARTICLE.search(" ".join(token for token in tokens if not token.isalnum())):
-        return _ARTICLE.sub(" ", " ".join(tokens)).split()
-    return tokens
+    compounds = _ARTICLE.sub(" ", " ".join(filterfalse(str.isalnum, words)))
+    rest = " ".join([*filter(str.isalnum, words), compounds])
+    return [*filter(_is_word, tokens), *rest.encode("utf-8", "surrogatepass").split()]
+
+
+_is_word: Callable[[Any], bool] = bytes.isalnum
