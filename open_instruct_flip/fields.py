@@ -27,6 +27,7 @@ _THINKING_CLOSED = re.compile(
 _THINKING_OPEN = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|<\|channel\|>analysis)", re.I)
 _FENCED = re.compile(r"\s*```[^\n`]*\n(.*?)\n?\s*```\s*", re.DOTALL)
 _REASONING = re.compile(r"reason|explanation|rationale|thought|thinking|analysis|justification|evidence|note")
+_PLACEHOLDER = re.compile(r"\s*(?:<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}|[.…]*)\s*")
 _QUOTE = r"[\"'`“”‘’]"
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -94,6 +95,11 @@ def as_text(value: Any, depth: int = 0) -> str:
     return " ".join(part for part in parts if part)
 
 
+def is_placeholder(value: Any) -> bool:
+    """Whether a value is only what a prompt's example holds: nothing, dots, or a name in brackets of any kind."""
+    return isinstance(value, str) and _PLACEHOLDER.fullmatch(value) is not None
+
+
 def without_thinking(text: str) -> tuple[str, bool]:
     """What follows the last closed thinking section, and whether a section was opened but never closed.
 
@@ -134,7 +140,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _search(document: Any, field: Field, depth: int = 0) -> Any:
     """The field in a JSON value: its own keys first, then what is nested in it, the last item of a list first."""
     if isinstance(document, dict) and depth < MAX_DEPTH:
-        own = [v for k, v in document.items() if field.matches(k) and v not in (None, "")]
+        own = [v for k, v in document.items() if field.matches(k) and v is not None and not is_placeholder(v)]
         if own:
             return own[-1]
         nested = [v for k, v in document.items() if isinstance(v, (dict, list)) and not _REASONING.search(k.lower())]

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from open_instruct_flip.errors import FlipError
-from open_instruct_flip.fields import Field, as_text, find_field, without_thinking
+from open_instruct_flip.fields import Field, as_text, find_field, is_placeholder, without_thinking
 from open_instruct_flip.similarity import is_scorable
 
 _INSTRUCTION = Field(("instruction", "instructions", "prompt", "query", "question", "request", "task"))
@@ -15,7 +15,6 @@ _WINNER = Field(("winner", "betterresponse", "better_response", "better response
 _RANKING = Field(("ranking", "ranks", "rank", "order"))
 _INDEX = Field(("index",))
 
-_PLACEHOLDER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}")
 _FRACTION = re.compile(r"(-?\d+(?:[.,]\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)", re.I)
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
 _SCORE_IN_PROSE = re.compile(
@@ -58,7 +57,7 @@ def inferred_instruction(text: str) -> str:
     if value is None:
         raise UnreadableReply("the reply holds no instruction", text)
     instruction = as_text(value).encode("utf-8", "replace").decode()
-    if not is_scorable(instruction) or _PLACEHOLDER.fullmatch(instruction):
+    if not is_scorable(instruction) or is_placeholder(instruction):
         raise UnreadableReply("the reply's instruction is empty or the prompt's placeholder", text)
     return instruction
 

@@ -35,6 +35,7 @@ class MisbehavingJudge:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[str] = []
         self._connections: set[asyncio.StreamWriter] = set()
+        self._news = asyncio.Condition()
 
     @property
     def url(self) -> str:
@@ -52,6 +53,11 @@ class MisbehavingJudge:
             writer.transport.abort()
         await asyncio.sleep(0)
 
+    async def received(self, count: int) -> None:
+        """Wait until so many requests came in."""
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.bodies) >= count)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
@@ -60,6 +66,8 @@ class MisbehavingJudge:
                 length = next(line for line in head.lower().split("\r\n") if line.startswith("content-length"))
                 self.bodies.append(json.loads(await reader.readexactly(int(length.split(":")[1]))))
                 self.headers.append(head)
+                async with self._news:
+                    self._news.notify_all()
                 behave = self._behaviours.pop(0) if self._behaviours else self._then
                 await behave(writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):

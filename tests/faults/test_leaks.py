@@ -1,0 +1,90 @@
+"""Nothing is left behind by many calls, good and bad: no connection, no task, no memory of them."""
+
+import asyncio
+import gc
+import os
+
+import pytest
+from misbehaving import INSTRUCTION, MisbehavingJudge, answers, fails, gives, hangs, resets
+
+from open_instruct_flip import FlipJudge
+
+CONVERSATION = [{"role": "user", "content": INSTRUCTION}]
+# How many calls; the full measure of 50,000 is run by hand.
+CALLS = {
+    "direct": int(os.environ.get("FLIP_TEST_CALLS", "1000")),
+    "litellm": int(os.environ.get("FLIP_TEST_CALLS", "300")),
+}
+IN_FLIGHT = 32
+
+
+@pytest.mark.parametrize("transport", CALLS)
+async def test_calls_leave_nothing_behind(transport):
+    kinds = [answers(), fails(500), answers("no JSON"), resets(), gives(b"{"), fails(429, Retry_After="0"), answers()]
+    number = iter(range(10**9))
+
+    async def misbehave(writer):
+        await kinds[next(number) % len(kinds)](writer)
+
+    async with MisbehavingJudge(then=misbehave) as server:
+        judge = FlipJudge(
+            "hosted_vllm/j", server.url, judge_transport=transport, max_attempts=2, retry_wait_s=0.001,
+            max_concurrency=IN_FLIGHT,
+        )  # fmt: skip
+        rewards = []
+        for start in range(0, CALLS[transport], 100):
+            rewards += await judge.score(CONVERSATION, [f"response {start + n}" for n in range(100)])
+            if start == 0:
+                first = left_behind()
+        assert len(rewards) == CALLS[transport]
+        assert all((reward.score is None) != (reward.error is None) for reward in rewards)
+        assert {1.0, None} == {reward.score for reward in rewards}
+        del rewards
+        last = left_behind()
+        # Connections in the pool may differ from one moment to the next, never by more than what can be in flight.
+        assert last["files"] - first["files"] <= 2 * IN_FLIGHT, (first, last)
+        assert last["tasks"] - first["tasks"] <= 2 * IN_FLIGHT, (first, last)
+        assert last["objects"] - first["objects"] < 20_000, (first, last)
+        await judge.aclose()
+    await asyncio.sleep(0.05)
+    closed = left_behind()
+    assert closed["files"] <= first["files"]
+    assert closed["tasks"] <= 1 + IN_FLIGHT, "only this test, and connections that the server has yet to see closed"
+
+
+async def test_cancelled_calls_free_their_slots_and_connections():
+    async with MisbehavingJudge(*[hangs] * IN_FLIGHT) as server:
+        judge = FlipJudge("hosted_vllm/j", server.url, judge_transport="direct", max_concurrency=IN_FLIGHT)
+        before = left_behind()
+        group = asyncio.create_task(judge.score(CONVERSATION, [f"response {n}" for n in range(IN_FLIGHT)]))
+        await server.received(IN_FLIGHT)
+        group.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await group
+        rewards = await judge.score(CONVERSATION, [f"later response {n}" for n in range(2 * IN_FLIGHT)])
+        assert {reward.score for reward in rewards} == {1.0}
+        await judge.aclose()
+    await asyncio.sleep(0.05)
+    assert left_behind()["files"] <= before["files"] + 2
+
+
+def test_a_closed_loop_takes_its_connections_with_it():
+    async def judged():
+        async with MisbehavingJudge() as server:
+            judge = FlipJudge("hosted_vllm/j", server.url, judge_transport="direct")
+            return await judge.score(CONVERSATION, ["a response"])
+
+    asyncio.run(judged())
+    before = open_files()
+    for _ in range(5):
+        asyncio.run(judged())
+    assert open_files() <= before
+
+
+def left_behind():
+    gc.collect()
+    return {"files": open_files(), "tasks": len(asyncio.all_tasks()), "objects": len(gc.get_objects())}
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))

@@ -1,0 +1,68 @@
+"""A key reaches the judge's server, and nothing else: no log, error, report, representation or pickle."""
+
+import logging
+import pickle
+
+import pytest
+from misbehaving import INSTRUCTION, MisbehavingJudge, answers, fails, gives, resets
+
+from open_instruct_flip import FlipJudge
+from open_instruct_flip.errors import FlipError, UsageError
+
+CONVERSATION = [{"role": "user", "content": INSTRUCTION}]
+SECRET = "sk-7Wq-do-not-show"
+BEHAVIOURS = {
+    "well": answers(),
+    "error": fails(500),
+    "refused": fails(401, "invalid key"),
+    "unknown model": fails(404),
+    "reset": resets(),
+    "broken": gives(b"{"),
+}
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("A_JUDGES_KEY", SECRET)
+
+
+@pytest.mark.parametrize("transport", ["litellm", "direct"])
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+async def test_no_log_and_no_error_holds_the_key(behaviour, transport, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("LiteLLM").setLevel(logging.DEBUG)
+    text = ""
+    async with MisbehavingJudge(then=BEHAVIOURS[behaviour]) as server:
+        judge = FlipJudge(
+            "hosted_vllm/j", server.url, judge_transport=transport, api_key_env="A_JUDGES_KEY", max_attempts=2,
+            retry_wait_s=0.01,
+        )  # fmt: skip
+        try:
+            text = repr(await judge.score(CONVERSATION, ["a response"]))
+        except FlipError as error:
+            chain = [error, error.__cause__, error.__context__]
+            text = " ".join(f"{e!r} {e}" for e in chain)
+        await judge.aclose()
+        assert any(f"Bearer {SECRET}" in header for header in server.headers)
+    seen = capfd.readouterr()
+    assert text
+    assert SECRET not in text + caplog.text + seen.out + seen.err
+
+
+def test_no_representation_and_no_pickle_holds_the_key():
+    judge = FlipJudge("hosted_vllm/j", "http://127.0.0.1:9/v1", api_key_env="A_JUDGES_KEY")
+    assert SECRET not in f"{judge!r} {judge.client!r} {judge.client.config!r} {vars(judge)}"
+    assert SECRET.encode() not in pickle.dumps(judge)
+
+
+def test_a_hosted_model_without_a_url_is_refused_before_any_request(monkeypatch):
+    monkeypatch.delenv("HOSTED_VLLM_API_BASE", raising=False)
+    with pytest.raises(UsageError, match="needs the URL of its server"):
+        FlipJudge("hosted_vllm/j")
+
+
+def test_a_variable_that_is_not_set_is_named_and_nothing_is_sent(monkeypatch):
+    monkeypatch.delenv("A_JUDGES_KEY")
+    judge = FlipJudge("hosted_vllm/j", "http://127.0.0.1:9/v1", api_key_env="A_JUDGES_KEY")
+    with pytest.raises(UsageError, match="A_JUDGES_KEY, which is not set"):
+        judge.score_sync(CONVERSATION, ["a response"])
