@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report.json"
 TOKENIZER_EXAMPLES = 4_000
-EVALUATED = 300
 
 
 def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dict[str, float]:
@@ -49,7 +48,8 @@ def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dic
     for line in train(policy, tokenizer, Stage("policy", lessons, config.policy_steps, config.batch_size, 3e-3)):
         say(line)
     save_model(policy, tokenizer, out / "policy")
-    report = judge_report(judge, tokenizer, config.seed) | policy_report(policy, tokenizer, config.seed)
+    report = judge_report(judge, tokenizer, config.seed, config.evaluated)
+    report |= policy_report(policy, tokenizer, config.seed, config.evaluated)
     report["seconds"] = time.monotonic() - started
     (out / REPORT_FILE).write_text(json.dumps({k: round(v, 4) for k, v in report.items()}, indent=2) + "\n", "utf-8")
     return report
@@ -67,7 +67,7 @@ def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say:
     stages = [
         ("judge, short prompts", examples.judge_examples(seed + 2, share, short=True), config.judge_short_steps, 3e-3),
         ("judge, real prompts", examples.judge_examples(seed + 1, share, short=False), config.judge_steps, 2e-3),
-        ("judge, scores", examples.judge_examples(seed + 3, 0.85, short=False), config.judge_score_steps, 1.5e-3),
+        ("judge, scores", examples.judge_examples(seed + 3, 0.8, short=False), config.judge_score_steps, 2e-3),
     ]
     for name, lessons, steps, rate in stages:
         for line in train(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):
@@ -75,10 +75,10 @@ def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say:
     return judge
 
 
-def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, float]:
+def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int) -> dict[str, float]:
     """The judge on held-out instructions: what it infers from clean responses, and how it grades faulty ones."""
     rng = random.Random(seed + 1)
-    specs = [rng.choice(world.split()[1]) for _ in range(EVALUATED)]
+    specs = [rng.choice(world.split()[1]) for _ in range(count)]
     clean = [world.respond(spec, rng) for spec in specs]
     chats = [examples.judge_messages("flip", response, "", short=False) for response in clean]
     replies = generate(judge, tokenizer, chats, max_new_tokens=64)
@@ -101,10 +101,10 @@ def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> d
     }
 
 
-def policy_report(policy: Any, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, float]:
+def policy_report(policy: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int) -> dict[str, float]:
     """The policy's true rate on held-out instructions, sampled at temperature 1 and greedy."""
     rng = random.Random(seed + 2)
-    specs = [rng.choice(world.split()[1]) for _ in range(EVALUATED)]
+    specs = [rng.choice(world.split()[1]) for _ in range(count)]
     return {
         f"policy_true_rate_{how}": fmean(
             world.true_rate(spec, text)

@@ -1,0 +1,48 @@
+"""The making of the local models, for a few steps: every stage runs, and what comes out can be loaded and measured."""
+
+import json
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from open_instruct_flip.local import examples, training
+from open_instruct_flip.local.build import build_models
+from open_instruct_flip.local.build_config import BuildConfig
+from open_instruct_flip.local.models import model_path
+
+
+def test_a_short_build_makes_both_models_and_their_report(tmp_path):
+    steps = {"judge_short_steps": 2, "judge_steps": 2, "judge_score_steps": 2, "policy_steps": 2}
+    lines = []
+    report = build_models(BuildConfig(out=str(tmp_path), batch_size=4, evaluated=4, **steps), lines.append)
+    assert [line.split(" 2/2")[0] for line in lines] == [
+        "judge, short prompts",
+        "judge, real prompts",
+        "judge, scores",
+        "policy",
+    ]
+    assert set(json.loads((tmp_path / "report.json").read_text())) == set(report)
+    sizes = {}
+    for name in ("judge", "policy"):
+        model = AutoModelForCausalLM.from_pretrained(model_path(name, tmp_path))
+        assert model.dtype == torch.bfloat16
+        sizes[name] = (model.config.model_type, model.num_parameters())
+    assert sizes["judge"][0] == "qwen3"
+    assert 0.7e6 < sizes["judge"][1] < 1.1e6
+    assert sizes["policy"][0] == "olmo3"
+    assert 0.9e6 < sizes["policy"][1] < 1.3e6
+
+
+def test_the_shared_prefix_changes_nothing_but_the_time():
+    tokenizer = AutoTokenizer.from_pretrained(model_path("judge"))
+    judge = AutoModelForCausalLM.from_pretrained(model_path("judge"), dtype=torch.float32)
+    batch = next(training.batches(examples.judge_examples(0, 0.5, short=False), tokenizer, 4))
+    assert batch.prefix is not None
+    rows = len(batch.ids)
+    whole = training.Batch(
+        None,
+        torch.cat([batch.prefix.expand(rows, -1), batch.ids], dim=1),
+        torch.cat([torch.full((rows, batch.prefix.shape[1]), training.IGNORED), batch.labels], dim=1),
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(training.reply_loss(judge, batch), training.reply_loss(judge, whole))
