@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("train", "train", "Train with Open Instruct's grpo_fast."),
     "data": ("data", "data", "Build, validate and convert RLVR datasets."),
     "compare": ("compare", "compare", "Compare the reward curves of several runs."),
+    "doctor": ("doctor", "doctor", "See whether the machine, the judge and Open Instruct are ready."),
 }
 
 

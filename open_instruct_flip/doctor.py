@@ -1,0 +1,195 @@
+"""What can be wrong before any work starts: each thing looked at, with what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import netrc
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from open_instruct_flip.client.background import run_sync
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.probe import EndpointReport, probe
+from open_instruct_flip.conversation import Message
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
+from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.rewards import FailureKind, Reward
+
+State = Literal["ok", "warn", "fail"]
+
+PACKAGES = ("open-instruct-flip", "litellm", "aiohttp", "torch", "transformers", "trl", "vllm", "wandb")
+SPARE_FILES = 256
+"""Open files that a process needs beside its judge connections: a trainer's data, logs and sockets."""
+SLOW_ROUND_TRIP_S = 30.0
+IMPORT_TIMEOUT_S = 180.0
+WANDB_HOST = "api.wandb.ai"
+SAMPLE: list[Message] = [{"role": "user", "content": "Name three primary colors."}]
+SAMPLE_RESPONSE = "The three primary colors are red, yellow and blue."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `remedy` is empty where nothing needs doing."""
+
+    subject: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def examine(client: ClientConfig) -> Iterator[Finding]:
+    """Look at everything that a run needs, one finding after another; none of them stops the others."""
+    yield _versions()
+    yield from _judge(client)
+    yield _open_files(client.max_concurrency)
+    yield _gpu()
+    yield _open_instruct()
+    yield _wandb()
+
+
+def _versions() -> Finding:
+    versions = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        if (version := _version(package)) is not None:
+            versions.append(f"{package} {version}")
+    return Finding("versions", "ok", ", ".join(versions))
+
+
+def _judge(client: ClientConfig) -> Iterator[Finding]:
+    """The endpoints, and one judgement through those that work."""
+    if not client.llm_judge_model:
+        yield Finding("judge", "warn", "no judge given", "pass --llm_judge_model and --api_base to have it tried")
+        return
+    try:
+        reports = run_sync(probe(client))
+    except FlipError as error:
+        yield Finding("judge", "fail", str(error), "correct the option it names")
+        return
+    yield from map(_endpoint, reports)
+    if not reports or any(report.state == "ready" for report in reports):
+        yield _round_trip(client)
+
+
+def _endpoint(report: EndpointReport) -> Finding:
+    if report.state != "ready":
+        found, _, remedy = report.problem.rpartition("; ")
+        return Finding("endpoint", "fail", found or report.problem, remedy if found else "see the server's log")
+    served = "models not listed" if report.model_names is None else f"serves {', '.join(report.model_names)}"
+    return Finding("endpoint", "ok", f"{report.url} {served} ({1000 * report.latency_s:.0f} ms)")
+
+
+def _round_trip(client: ClientConfig) -> Finding:
+    judge = FlipJudge.from_config(JudgeConfig(), client)
+    try:
+        (reward,) = judge.score_sync(SAMPLE, [SAMPLE_RESPONSE])
+    except FlipError as error:
+        return Finding("round trip", "fail", str(error), "correct the option it names")
+    return _judgement(reward)
+
+
+def _judgement(reward: Reward) -> Finding:
+    if reward.error in (FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY):
+        remedy = "try it a few times; a model that keeps doing this needs --json_schema or is too small"
+        return Finding("round trip", "warn", f"answered, but not as asked: {reward.detail}", remedy)
+    if reward.score is None:
+        return Finding("round trip", "fail", f"{reward.error}: {reward.detail}", "see the judge server's log")
+    found = f"{reward.latency_s:.2f} s, F1 {reward.score:.2f}, inferred {reward.inferred_instruction!r:.80}"
+    if reward.latency_s > SLOW_ROUND_TRIP_S:
+        return Finding(
+            "round trip", "warn", found, "a judge this slow holds up training: smaller model, or more servers"
+        )
+    return Finding("round trip", "ok", found)
+
+
+def _open_files(max_concurrency: int) -> Finding:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{'no limit' if limit == resource.RLIM_INFINITY else limit} for {max_concurrency} requests in flight"
+    if limit == resource.RLIM_INFINITY or limit >= max_concurrency + SPARE_FILES:
+        return Finding("open files", "ok", found)
+    state: State = "fail" if limit <= max_concurrency else "warn"
+    return Finding("open files", state, found, f"ulimit -n {max_concurrency + 4096}, or a lower --max_concurrency")
+
+
+def _gpu() -> Finding:
+    if (tool := shutil.which("nvidia-smi")) is None:
+        return Finding("GPU", "warn", "none seen (no nvidia-smi)", f"needed by Open Instruct only; {WITHOUT_GPU}")
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    names = "; ".join(answer.stdout.split("\n")).strip("; ")
+    if answer.returncode or not names:
+        return Finding(
+            "GPU", "fail", f"nvidia-smi failed: {_last_line(answer.stderr + answer.stdout)}", "see the driver"
+        )
+    return Finding("GPU", "ok", names)
+
+
+def _open_instruct() -> Finding:
+    folder = os.environ.get("OPEN_INSTRUCT_DIR")
+    try:
+        put_on_path(folder)
+    except FlipError as error:
+        return Finding("Open Instruct", "fail", str(error), "correct or unset OPEN_INSTRUCT_DIR")
+    spec = importlib.util.find_spec("open_instruct")
+    if spec is None or spec.origin is None:  # a folder that only happens to have this name has no origin
+        return Finding("Open Instruct", "warn", "not installed", f"only for training with it: {HOW_TO_GET_IT}")
+    version = _checkout_version(Path(folder)) if folder else _version("open-instruct")
+    # In a process of its own: it imports vLLM, takes many seconds, and may end the interpreter.
+    command = [sys.executable, "-c", "import open_instruct.ground_truth_utils"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding("Open Instruct", "warn", f"{version}: its import took over {IMPORT_TIMEOUT_S:g} s", "try again")
+    if answer.returncode:
+        remedy = "install it in this environment as its README says"
+        return Finding("Open Instruct", "fail", f"{version} does not import: {_last_line(answer.stderr)}", remedy)
+    return Finding("Open Instruct", "ok", f"{version} imports" + (f" from {folder}" if folder else ""))
+
+
+def _wandb() -> Finding:
+    mode = os.environ.get("WANDB_MODE", "online")
+    if importlib.util.find_spec("wandb") is None:
+        return Finding("W&B", "ok", "not installed; run folders hold the curves as well")
+    if mode == "online" and not _logged_in_to_wandb():
+        return Finding("W&B", "warn", "online, but not logged in", "wandb login, or WANDB_MODE=offline")
+    return Finding("W&B", "ok", f"mode {mode}")
+
+
+def _logged_in_to_wandb() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators(WANDB_HOST) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _checkout_version(folder: Path) -> str:
+    """What git calls a checkout's commit: `v0.3.0`, `v0.3.0-97-ge6c3044`, or a bare hash."""
+    command = ["git", "-C", str(folder), "describe", "--tags", "--always"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return "a version unknown"
+    return answer.stdout.strip() or "a version unknown"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1][:200]

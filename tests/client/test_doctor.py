@@ -1,0 +1,106 @@
+"""`flip doctor`: each thing that can be wrong is seen, said, and given a remedy."""
+
+import resource
+import sys
+
+import pytest
+from judge_double import JudgeDouble
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.main import run
+from open_instruct_flip.doctor import examine
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("OPEN_INSTRUCT_DIR", "WANDB_MODE", "WANDB_API_KEY", "HOSTED_VLLM_API_BASE", "HOSTED_VLLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def findings(**options):
+    options = {"judge_transport": "direct", "max_attempts": 1} | options
+    return {finding.subject: finding for finding in examine(ClientConfig(**options))}
+
+
+def test_all_is_well(capsys):
+    with JudgeDouble() as server:
+        code = run(["doctor", "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base])
+    seen = capsys.readouterr().out
+    assert code == 0, seen
+    assert "round trip" in seen
+
+
+def test_a_working_judge_is_tried():
+    with JudgeDouble() as server:
+        found = findings(llm_judge_model="hosted_vllm/judge", api_base=server.api_base)
+        assert server.num_requests == 1
+    assert (found["endpoint"].state, found["round trip"].state) == ("ok", "ok")
+    assert "serves judge" in found["endpoint"].found
+    assert "F1" in found["round trip"].found
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "subject", "state", "text"),
+    [
+        ({"models": ["other"]}, {}, "endpoint", "fail", "other"),
+        ({"api_key": "right"}, {}, "endpoint", "fail", "API key"),
+        ({"fault": lambda number, body: 500}, {}, "round trip", "fail", "500"),
+        ({"reply": "I cannot say."}, {}, "round trip", "warn", "no instruction"),
+        ({}, {"llm_judge_model": "hosted_vllm/judge", "api_key_env": "NO_SUCH_KEY"}, "judge", "fail", "NO_SUCH_KEY"),
+    ],
+)
+def test_what_is_wrong_with_a_judge_is_said(server, options, subject, state, text):
+    with JudgeDouble(**server) as judge:
+        found = findings(**{"llm_judge_model": "hosted_vllm/judge", "api_base": judge.api_base} | options)
+    assert found[subject].state == state
+    assert text in found[subject].found + found[subject].remedy
+    assert found[subject].remedy
+
+
+def test_a_judge_that_is_not_there_fails_the_command(capsys):
+    with JudgeDouble() as server:
+        pass
+    assert run(["doctor", "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]) == 1
+    assert "flip judge serve" in capsys.readouterr().out
+
+
+def test_a_hosted_model_without_a_url():
+    found = findings(llm_judge_model="hosted_vllm/judge")["judge"]
+    assert (found.state, "--api_base" in found.found) == ("fail", True)
+
+
+@pytest.mark.parametrize(("max_concurrency", "state"), [(10, "ok"), (300, "warn"), (600, "fail")])
+def test_the_limit_of_open_files(max_concurrency, state):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        assert findings(max_concurrency=max_concurrency)["open files"].state == state
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "text"),
+    [("x = 1\n", "ok", "imports"), ("import no_such_library\n", "fail", "no_such_library"), (None, "fail", "holds no")],
+)
+def test_an_open_instruct_checkout(source, state, text, tmp_path, monkeypatch):
+    if source is not None:
+        (tmp_path / "open_instruct").mkdir()
+        (tmp_path / "open_instruct" / "__init__.py").touch()
+        (tmp_path / "open_instruct" / "ground_truth_utils.py").write_text(source)
+    monkeypatch.setenv("OPEN_INSTRUCT_DIR", str(tmp_path))
+    found = findings()["Open Instruct"]
+    assert (found.state, text in found.found) == (state, True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "state"), [({"WANDB_MODE": "offline"}, "ok"), ({"WANDB_API_KEY": "x"}, "ok"), ({}, "warn")]
+)
+def test_wandb(variables, state, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert findings()["W&B"].state == state
