@@ -67,7 +67,7 @@ def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say:
     stages = [
         ("judge, short prompts", examples.judge_examples(seed + 2, share, short=True), config.judge_short_steps, 3e-3),
         ("judge, real prompts", examples.judge_examples(seed + 1, share, short=False), config.judge_steps, 2e-3),
-        ("judge, scores", examples.judge_examples(seed + 3, 0.8, short=False), config.judge_score_steps, 2e-3),
+        ("judge, scores", examples.judge_examples(seed + 3, 0.85, short=False), config.judge_score_steps, 1.5e-3),
     ]
     for name, lessons, steps, rate in stages:
         for line in train(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):

@@ -14,7 +14,7 @@ from open_instruct_flip.prompts import load_prompt
 
 # What an untrained policy does whatever it is asked; it still does the family's task, in the family's first form.
 HABIT = {"topic": "cats", "count": "three", "tone": "cheerful", "edge": "ending with Done"}
-SHARE_OF_BROKEN_RESPONSES = {"flip": 0.25, "pointwise": 0.5}
+SHARE_OF_BROKEN_RESPONSES = 0.25
 # The one constraint that the untrained policy mostly keeps, greedy decoding too: it starts bad, but not blind.
 POLICY_KEEPS_FORM = 0.6
 _REASONING = {
@@ -65,7 +65,7 @@ def mutated(spec: Spec, rng: random.Random, num_changes: int) -> Spec:
 
 def broken(spec: Spec, rng: random.Random) -> str:
     """A response with faults that no instruction asks for, of the kinds that a policy in training makes."""
-    match rng.randrange(8):
+    match rng.randrange(6):
         case 0:
             return world.respond(replace(spec, tone=None), rng)
         case 1:
@@ -73,23 +73,16 @@ def broken(spec: Spec, rng: random.Random) -> str:
         case 2:
             return world.respond(replace(spec, count=rng.choice(("one", "five"))), rng)
         case 3:
+            number = rng.randint(1, 5)
             pool = [detail for topic in rng.sample(list(world.TOPICS), 2) for detail in world.TOPICS[topic]]
-            return world.compose(spec, rng.choices(pool, k=rng.randint(1, 5)), rng)
-        case 4 | 5:
-            return world.compose(spec, [_nonsense(rng) for _ in range(rng.randint(1, 5))], rng)
-        case 6:
+            return world.compose(spec, [rng.choice(pool) for _ in range(number)], rng)
+        case 4:
             words = world.respond(spec, rng).split()
             words.insert(rng.randrange(len(words)), words.pop(rng.randrange(len(words))))
             return " ".join(words)
         case _:
             words = world.respond(spec, rng).split()
             return " ".join(words[: rng.randint(1, len(words))])
-
-
-def _nonsense(rng: random.Random) -> str:
-    """Two words of two details, which are no detail together: what a policy drifts to when its judge is taken in."""
-    first, second = (rng.choice(world.TOPICS[topic]) for topic in rng.sample(list(world.TOPICS), 2))
-    return f"{first.split()[0]} {second.split()[-1]}"
 
 
 def flip_reply(shown: Spec) -> str:
@@ -135,7 +128,7 @@ def _judged_response(spec: Spec, kind: str, rng: random.Random) -> str:
         spec = mutated(spec, rng, rng.randint(0, len(CONSTRAINTS))) if rng.random() < 0.7 else habitual(spec, rng, 0.5)
     elif rng.random() < 0.3:
         spec = habitual(spec, rng, 0.5)
-    return broken(spec, rng) if rng.random() < SHARE_OF_BROKEN_RESPONSES[kind] else world.respond(spec, rng)
+    return broken(spec, rng) if rng.random() < SHARE_OF_BROKEN_RESPONSES else world.respond(spec, rng)
 
 
 def policy_examples(seed: int, keep: float) -> Iterator[Example]:
