@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple
 
 import pytest
-from conftest import DOUBLE, inferred
+from upstream_double import DOUBLE, inferred
 
 from open_instruct_flip.integrations.open_instruct.launcher import main
 

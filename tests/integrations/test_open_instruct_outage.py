@@ -6,8 +6,8 @@ import asyncio
 
 import numpy as np
 import pytest
-from conftest import JudgeServer, inferred
 from test_open_instruct_rewards import INSTRUCTION, by_response, make_config, reward
+from upstream_double import JudgeServer, inferred
 
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.integrations.open_instruct import outage

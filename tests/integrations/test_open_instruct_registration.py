@@ -141,7 +141,7 @@ def test_impossible_flags_are_refused_where_they_are_parsed(open_instruct, flags
 
 
 def run_with_double(code: str) -> str:
-    from conftest import DOUBLE
+    from upstream_double import DOUBLE
 
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(DOUBLE)!r})\n{code}"],

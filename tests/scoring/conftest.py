@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from judge_double import JudgeDouble
-from scored import command
+from scored import command, exit_with
 
 from open_instruct_flip.commands.main import run
 
@@ -34,7 +32,7 @@ def start_killable() -> Iterator[Callable[[list[str]], multiprocessing.Process]]
     started = []
 
     def start(arguments: list[str]) -> multiprocessing.Process:
-        process = context.Process(target=_exit_with, args=(arguments,))
+        process = context.Process(target=exit_with, args=(arguments,))
         process.start()
         started.append(process)
         return process
@@ -43,8 +41,3 @@ def start_killable() -> Iterator[Callable[[list[str]], multiprocessing.Process]]
     for process in started:
         process.kill()
         process.join()
-
-
-def _exit_with(arguments: list[str]) -> None:
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
-    sys.exit(run(arguments))

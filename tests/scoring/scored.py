@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from open_instruct_flip.commands.main import run
 
 Rows = list[dict[str, Any]]
 
@@ -23,3 +27,9 @@ def read_jsonl(path: Path) -> Rows:
 
 def without_latency(rows: Rows) -> Rows:
     return [{name: value for name, value in row.items() if name != "latency_s"} for row in rows]
+
+
+def exit_with(arguments: list[str]) -> None:
+    """Run `flip` as a process of its own does, without its output."""
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+    sys.exit(run(arguments))
