@@ -97,7 +97,10 @@ def _has_listeners(litellm: ModuleType) -> bool:
     return any(getattr(litellm, name, None) for name in _LISTENERS)
 
 
-_LISTENERS = ("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback", "cache")
+_LISTENERS = (
+    *("callbacks", "input_callback", "success_callback", "failure_callback", "service_callback", "cache"),
+    *("_async_input_callback", "_async_success_callback", "_async_failure_callback"),
+)
 
 
 def _unobserved(litellm: ModuleType, arguments: dict[str, Any]) -> dict[str, Any]:
