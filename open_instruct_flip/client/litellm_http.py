@@ -29,4 +29,19 @@ class ExchangeHandler(AsyncHTTPHandler):
         return httpx.Response(200, content=content, headers=_JSON)
 
 
+class ExchangeTransport(httpx.AsyncBaseTransport):
+    """The same for litellm before 1.82, which sends hosted_vllm's requests through the openai package and its httpx."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, where: str, model: str) -> None:
+        self._session, self._where, self._model = session, where, model
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; raises what `post_chat` raises, which openai and litellm then wrap."""
+        headers = {name: request.headers[name] for name in ("authorization", "content-type")}
+        body = await request.aread()
+        content = await post_chat(self._session, str(request.url), body, headers, where=self._where, model=self._model)
+        parse_answer(content, where=self._where)
+        return httpx.Response(200, content=content, headers=_JSON)
+
+
 _JSON = {"content-type": "application/json"}

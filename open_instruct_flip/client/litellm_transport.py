@@ -71,11 +71,7 @@ class LitellmTransport:
         arguments = {name: value for name, value in (("api_base", endpoint), ("api_key", key)) if value is not None}
         if model.startswith(HOSTED_VLLM):
             _set_price(litellm, model)
-            if _sends_by_itself():
-                from open_instruct_flip.client.litellm_http import ExchangeHandler
-
-                return arguments | {"client": ExchangeHandler(self._session, where=where, model=model)}
-            return arguments | {"client": _openai_client(self._session, endpoint, key)}
+            return arguments | _client_on(self._session, endpoint, key, where, model)
         if "shared_session" in inspect.signature(litellm.acompletion).parameters:
             return arguments | {"shared_session": self._session}
         return arguments
@@ -118,10 +114,23 @@ def _unobserved(litellm: ModuleType, arguments: dict[str, Any]) -> dict[str, Any
     return {"acompletion": True, "litellm_logging_obj": log}
 
 
-def _sends_by_itself() -> bool:
-    """Whether this litellm sends hosted_vllm's requests itself; before 1.82 it left that to the openai package."""
+def _client_on(
+    session: aiohttp.ClientSession, endpoint: str | None, key: str | None, where: str, model: str
+) -> dict[str, Any]:
+    """The client that this litellm takes for hosted_vllm, on our session."""
+    import httpx
+    import openai
+
+    from open_instruct_flip.client.litellm_http import ExchangeHandler, ExchangeTransport
+
     major, minor = version("litellm").split(".")[:2]
-    return (int(major), int(minor)) >= (1, 82)
+    if (int(major), int(minor)) >= (1, 82):
+        return {"client": ExchangeHandler(session, where=where, model=model)}
+    http_client = httpx.AsyncClient(transport=ExchangeTransport(session, where=where, model=model))
+    key = key or os.environ.get("HOSTED_VLLM_API_KEY") or "fake-api-key"  # litellm's own stand-in for no key
+    client = openai.AsyncOpenAI(api_key=key, base_url=endpoint, max_retries=0, http_client=http_client)
+    # The client has the key. Given to this litellm as well, it would stand in its debug log.
+    return {"client": client, "api_key": None}
 
 
 def _set_price(litellm: ModuleType, model: str) -> None:
@@ -136,20 +145,6 @@ def _set_price(litellm: ModuleType, model: str) -> None:
             "cache_read_input_token_cost": 0,
         }
         litellm.register_model({model: free})
-
-
-def _openai_client(session: aiohttp.ClientSession, endpoint: str | None, key: str | None) -> Any:
-    """The client that litellm uses for hosted_vllm through the openai package, on our session."""
-    import httpx
-    import openai
-    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport
-
-    return openai.AsyncOpenAI(
-        api_key=key or os.environ.get("HOSTED_VLLM_API_KEY") or "none",
-        base_url=endpoint,
-        max_retries=0,
-        http_client=httpx.AsyncClient(transport=LiteLLMAiohttpTransport(client=lambda: session)),
-    )
 
 
 def _provider_fields(request: ChatRequest, model: str) -> dict[str, Any]:
