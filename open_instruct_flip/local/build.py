@@ -76,7 +76,10 @@ def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say:
 
 
 def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int) -> dict[str, float]:
-    """The judge on held-out instructions: what it infers from clean responses, and how it grades faulty ones."""
+    """The judge on held-out instructions: what it infers from clean responses, and how it grades faulty ones.
+
+    Faulty responses either show other constraints than were asked for, or are broken as well, as a policy's may be.
+    """
     rng = random.Random(seed + 1)
     specs = [rng.choice(world.split()[1]) for _ in range(count)]
     clean = [world.respond(spec, rng) for spec in specs]
@@ -85,20 +88,32 @@ def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int, coun
     inferred = [_or_none(inferred_instruction, reply) for reply in replies]
     pairs = [(text, spec) for text, spec in zip(inferred, specs, strict=True) if text is not None]
     overlaps = [f1_score(text, world.instruction(spec)).f1 for text, spec in pairs]
-    faulty = [world.respond(examples.mutated(spec, rng, rng.randint(0, 5)), rng) for spec in specs]
-    asked = [
-        examples.judge_messages("pointwise", response, world.instruction(spec), short=False)
-        for response, spec in zip(faulty, specs, strict=True)
-    ]
-    scores = [_or_none(pointwise_score, reply) for reply in generate(judge, tokenizer, asked, max_new_tokens=48)]
-    truth = [world.true_rate(spec, response) for spec, response in zip(specs, faulty, strict=True)]
-    graded = [(score, rate) for score, rate in zip(scores, truth, strict=True) if score is not None]
+    shown = [examples.mutated(spec, rng, rng.randint(0, 5)) for spec in specs]
+    r, readable = _grading(judge, tokenizer, specs, [world.respond(spec, rng) for spec in shown])
+    r_broken, readable_broken = _grading(judge, tokenizer, specs, [examples.broken(spec, rng) for spec in shown])
     return {
         "flip_heldout_f1": fmean(overlaps) if overlaps else 0.0,
         "flip_readable": len(overlaps) / len(specs),
-        "pointwise_r": correlation(*zip(*graded, strict=True)) if len(graded) > 2 else 0.0,
-        "pointwise_readable": len(graded) / len(specs),
+        "pointwise_r": r,
+        "pointwise_r_broken": r_broken,
+        "pointwise_readable": (readable + readable_broken) / 2,
     }
+
+
+def _grading(
+    judge: Any, tokenizer: PreTrainedTokenizerFast, specs: list[world.Spec], responses: list[str]
+) -> tuple[float, float]:
+    """Correlation of the pointwise score with the true rate, and the share of readable replies."""
+    asked = [
+        examples.judge_messages("pointwise", response, world.instruction(spec), short=False)
+        for response, spec in zip(responses, specs, strict=True)
+    ]
+    scores = [_or_none(pointwise_score, reply) for reply in generate(judge, tokenizer, asked, max_new_tokens=48)]
+    truth = [world.true_rate(spec, response) for spec, response in zip(specs, responses, strict=True)]
+    graded = [(score, rate) for score, rate in zip(scores, truth, strict=True) if score is not None]
+    # With few replies, or all of one score, there is no correlation to speak of.
+    varied = len({score for score, _ in graded}) > 1
+    return (correlation(*zip(*graded, strict=True)) if varied else 0.0), len(graded) / len(specs)
 
 
 def policy_report(policy: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int) -> dict[str, float]:

@@ -11,10 +11,10 @@ class BuildConfig:
 
     out: str = field(default="runs/local-models", metadata={"help": "Folder for judge/, policy/ and report.json"})
     seed: int = field(default=0, metadata={"help": "Seed of weights and examples"})
-    judge_short_steps: int = field(default=700, metadata={"help": "Steps of the judge on short prompts"})
-    judge_steps: int = field(default=1400, metadata={"help": "Steps of the judge on this package's prompts"})
-    judge_score_steps: int = field(default=1000, metadata={"help": "Further steps of the judge, mostly on scores"})
-    policy_steps: int = field(default=700, metadata={"help": "Steps of the policy"})
+    judge_short_steps: int = field(default=2000, metadata={"help": "Steps of the judge on short prompts"})
+    judge_steps: int = field(default=1200, metadata={"help": "Steps of the judge on this package's prompts"})
+    judge_score_steps: int = field(default=800, metadata={"help": "Further steps of the judge, mostly on scores"})
+    policy_steps: int = field(default=1000, metadata={"help": "Steps of the policy"})
     batch_size: int = field(default=64, metadata={"help": "Examples per step"})
     share_of_scores: float = field(default=0.6, metadata={"help": "Share of the judge's examples that ask for a score"})
     policy_keep: float = field(

@@ -14,9 +14,9 @@ from open_instruct_flip.prompts import load_prompt
 
 # What an untrained policy does whatever it is asked; it still does the family's task, in the family's first form.
 HABIT = {"topic": "cats", "count": "three", "tone": "cheerful", "edge": "ending with Done"}
-SHARE_OF_BROKEN_RESPONSES = 0.25
-# The one constraint that the untrained policy mostly keeps, greedy decoding too: it starts bad, but not blind.
-POLICY_KEEPS_FORM = 0.6
+SHARE_OF_BROKEN_RESPONSES = {"flip": 0.25, "pointwise": 0.4}
+# The one constraint that the untrained policy often keeps: a topic's details are seen nowhere but in its lessons.
+POLICY_KEEPS_TOPIC = 0.5
 _REASONING = {
     "list": "A list.",
     "write": "A text.",
@@ -46,10 +46,10 @@ def training_specs() -> list[Spec]:
     return [spec for spec in world.all_specs() if spec not in heldout]
 
 
-def habitual(spec: Spec, rng: random.Random, keep: float, keep_form: float | None = None) -> Spec:
-    """`spec` with each constraint replaced by the habit with probability 1 - keep, the form's with its own."""
+def habitual(spec: Spec, rng: random.Random, keep: float, keep_topic: float | None = None) -> Spec:
+    """`spec` with each constraint replaced by the habit with probability 1 - keep, the topic's with its own."""
     habit = {**HABIT, "form": next(iter(world.FORMS[spec.family or "list"]))}
-    share = dict.fromkeys(CONSTRAINTS, keep) | ({} if keep_form is None else {"form": keep_form})
+    share = dict.fromkeys(CONSTRAINTS, keep) | ({} if keep_topic is None else {"topic": keep_topic})
     return replace(spec, **{name: habit[name] for name in CONSTRAINTS if rng.random() >= share[name]})
 
 
@@ -65,7 +65,7 @@ def mutated(spec: Spec, rng: random.Random, num_changes: int) -> Spec:
 
 def broken(spec: Spec, rng: random.Random) -> str:
     """A response with faults that no instruction asks for, of the kinds that a policy in training makes."""
-    match rng.randrange(6):
+    match rng.randrange(8):
         case 0:
             return world.respond(replace(spec, tone=None), rng)
         case 1:
@@ -73,16 +73,30 @@ def broken(spec: Spec, rng: random.Random) -> str:
         case 2:
             return world.respond(replace(spec, count=rng.choice(("one", "five"))), rng)
         case 3:
-            number = rng.randint(1, 5)
-            pool = [detail for topic in rng.sample(list(world.TOPICS), 2) for detail in world.TOPICS[topic]]
-            return world.compose(spec, [rng.choice(pool) for _ in range(number)], rng)
-        case 4:
+            pool = [*_details(spec), *world.TOPICS[rng.choice(list(world.TOPICS))]]
+            return world.compose(spec, rng.choices(pool, k=rng.randint(1, 5)), rng)
+        case 4 | 5:
+            return world.compose(spec, _partly_nonsense(spec, rng), rng)
+        case 6:
             words = world.respond(spec, rng).split()
             words.insert(rng.randrange(len(words)), words.pop(rng.randrange(len(words))))
             return " ".join(words)
         case _:
             words = world.respond(spec, rng).split()
             return " ".join(words[: rng.randint(1, len(words))])
+
+
+def _details(spec: Spec) -> tuple[str, ...]:
+    return world.TOPICS[spec.topic or HABIT["topic"]]
+
+
+def _partly_nonsense(spec: Spec, rng: random.Random) -> list[str]:
+    """Details of which at least one is two words that don't belong together: a policy's first way round a judge."""
+    details = rng.sample(_details(spec), rng.randint(1, 5))
+    for place in rng.sample(range(len(details)), rng.randint(1, len(details))):
+        first, second = (rng.choice(world.TOPICS[topic]) for topic in rng.sample(list(world.TOPICS), 2))
+        details[place] = f"{rng.choice(first.split())} {rng.choice(second.split())}"
+    return details
 
 
 def flip_reply(shown: Spec) -> str:
@@ -128,15 +142,14 @@ def _judged_response(spec: Spec, kind: str, rng: random.Random) -> str:
         spec = mutated(spec, rng, rng.randint(0, len(CONSTRAINTS))) if rng.random() < 0.7 else habitual(spec, rng, 0.5)
     elif rng.random() < 0.3:
         spec = habitual(spec, rng, 0.5)
-    return broken(spec, rng) if rng.random() < SHARE_OF_BROKEN_RESPONSES else world.respond(spec, rng)
+    return broken(spec, rng) if rng.random() < SHARE_OF_BROKEN_RESPONSES[kind] else world.respond(spec, rng)
 
 
 def policy_examples(seed: int, keep: float) -> Iterator[Example]:
-    """An endless stream of policy examples, in which each constraint but the form is kept with probability `keep`."""
+    """An endless stream of policy examples, in which each constraint but the topic is kept with probability `keep`."""
     rng = random.Random(seed)
     specs = training_specs()
     while True:
         spec = rng.choice(specs)
-        yield Example(
-            [user_turn(world.instruction(spec))], world.respond(habitual(spec, rng, keep, POLICY_KEEPS_FORM), rng)
-        )
+        followed = habitual(spec, rng, keep, POLICY_KEEPS_TOPIC)
+        yield Example([user_turn(world.instruction(spec))], world.respond(followed, rng))

@@ -16,7 +16,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from open_instruct_flip.errors import UsageError
 
@@ -150,32 +150,37 @@ _NUMBER_WORDS = {0: None, 1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 def read(response: str) -> Spec:
     """What a response shows. `read(respond(spec, rng)) == spec` for every spec of the world.
 
-    A constraint counts as shown only where the whole response agrees: all details of one topic and no detail twice,
-    each in the same form with nothing between them, one mark of tone and no other.
+    A constraint counts as shown only where the whole response agrees: all details of one topic, none of them twice,
+    each in the same form with nothing between them, one mark of tone and no other. In a form, any two words fill the
+    place of a detail, so that nonsense in good form misses the topic alone.
     """
-    details = list(_DETAIL.finditer(response))
-    topics = {_TOPIC_OF[match.group()] for match in details}
-    distinct = len({match.group() for match in details}) == len(details)
+    form, details = _form(response)
+    topics = {_TOPIC_OF.get(detail) for detail in details}
     tones = [tone for tone, marks in TONES.items() for mark in marks for _ in range(response.count(mark))]
     return Spec(
         topic=topics.pop() if len(topics) == 1 else None,
-        count=_NUMBER_WORDS.get(len(details)) if distinct else None,
-        form=_form(response, details),
+        count=_NUMBER_WORDS.get(len(details)) if len(set(details)) == len(details) else None,
+        form=form,
         tone=tones[0] if len(tones) == 1 else None,
         edge=_edge(response),
     )
 
 
-def _form(response: str, details: list[re.Match[str]]) -> str | None:
-    if not details:
-        return None
+def _form(response: str) -> tuple[str | None, list[str]]:
+    """The form that holds every detail, and what stands in its places; else None and the details that are known."""
+    known = _DETAIL.findall(response)
     for form, family in FAMILY_OF_FORM.items():
-        units = " ".join(_units(FORMS[family][form], [match.group() for match in details]))
-        before = FORMS[family][form][0]
-        start = details[0].start() - len(_numbered(before, 0))
-        if start >= 0 and response[start:].startswith(units):
-            return form
-    return None
+        around = FORMS[family][form]
+        details = _unit_pattern(around).findall(response)
+        if details and set(known) <= set(details) and " ".join(_units(around, details)) in response:
+            return form, details
+    return None, known
+
+
+@cache
+def _unit_pattern(form: tuple[str, str]) -> re.Pattern[str]:
+    before, after = map(re.escape, form)
+    return re.compile(before.replace(re.escape("#"), r"\d").replace("@", "[a-e]") + r"(\w+ \w+)" + after)
 
 
 def _units(form: tuple[str, str], details: list[str]) -> list[str]:

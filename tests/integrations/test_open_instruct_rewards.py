@@ -176,11 +176,17 @@ async def test_failure_stops_training_where_asked_for(open_instruct, judge_serve
 
 async def test_unreadable_group_is_neutral(open_instruct, judge_server):
     judge_server.reply = lambda body: "..."
-    config = make_config(open_instruct, judge_server.url)
-    scores, metrics = await reward(config, ["a", "b", "c"])
-    assert scores == [0.0, 0.0, 0.0]
+    config = make_config(open_instruct, judge_server.url, verification_reward=1.0)
+    fn = config.build()
+    scores, metrics = await reward(config, ["a", "b", "c"], fn=fn)
+    assert scores == [0.5, 0.5, 0.5]
     assert metrics["flip/parse_failure_rate"] == 1.0
     assert "flip/f1_mean" not in metrics
+    judge_server.reply = lambda body: inferred(INSTRUCTION)
+    assert (await reward(config, ["d"], fn=fn))[0] == [1.0]
+    judge_server.reply = lambda body: "..."
+    scores, _ = await reward(config, ["e", "f"], fn=fn)
+    assert scores == [1.0, 1.0], "no valid reward of their own: the groups before stand in"
 
 
 async def test_another_label_takes_open_instructs_path(open_instruct, judge_server):

@@ -46,12 +46,18 @@ def copy_rates(responses: Sequence[str], instruction: str) -> list[float]:
 
 
 def final_scores(
-    rewards: Sequence[Reward], rates: Sequence[float], *, guard: CopyGuard, on_failure: OnFailure
+    rewards: Sequence[Reward],
+    rates: Sequence[float],
+    *,
+    guard: CopyGuard,
+    on_failure: OnFailure,
+    recent_mean: float = 0.5,
 ) -> list[float]:
     """One score per reward, in [0, 1], with the copy guard applied and failures replaced.
 
     A failure gets the mean of its group's valid scores, so that its advantage under centring is 0. A group
-    without a valid score gets 0.0 throughout, which teaches nothing either.
+    without a valid score gets `recent_mean`, that of the groups before it, throughout: it teaches nothing either,
+    and moves no average.
 
     Raises:
         FlipError: A judgement failed and `on_failure` is "raise".
@@ -67,7 +73,7 @@ def final_scores(
         failed = rewards[scores.index(None)]
         raise FlipError(f"a judgement failed and --flip_on_failure is raise: {failed.error}: {failed.detail}")
     valid = [score for score in scores if score is not None]
-    substitute = fmean(valid) if valid and on_failure == "group_mean" else 0.0
+    substitute = 0.0 if on_failure == "zero" else fmean(valid) if valid else recent_mean
     return [substitute if score is None else score for score in scores]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from statistics import fmean
 
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.integrations.open_instruct.options import TrainingConfig
@@ -42,6 +43,12 @@ class OutageGuard:
         self._training = training
         self._judge = judge
         self._window: deque[tuple[int, int]] = deque(maxlen=training.failure_window)
+        self._means: deque[float] = deque(maxlen=training.failure_window)
+
+    @property
+    def recent_mean(self) -> float:
+        """Mean score of the last groups, in [0, 1]; the middle of that range before the first."""
+        return fmean(self._means) if self._means else 0.5
 
     async def judged(self, ask: Ask, num_responses: int) -> list[Reward]:
         """The group's rewards, those of a shorter outage included.
@@ -54,6 +61,8 @@ class OutageGuard:
         if self._trouble(rewards):
             rewards = await self._wait_out(ask, rewards)
         self._window.append(_count(rewards))
+        if scores := [reward.score for reward in rewards if reward.score is not None]:
+            self._means.append(fmean(scores))
         return rewards
 
     async def _wait_out(self, ask: Ask, rewards: list[Reward]) -> list[Reward]:

@@ -112,11 +112,18 @@ class JudgeVerifier(LMJudgeVerifier):
 
         rewards = await guard.judged(ask, len(shown))
         rates = copy_rates(responses, instruction)
+        scores = final_scores(
+            rewards,
+            rates,
+            guard=training.copy_guard,
+            on_failure=training.on_failure,
+            recent_mean=guard.recent_mean,
+        )
         return JudgedGroup(
             instruction=instruction,
             responses=responses,
             rewards=rewards,
-            scores=final_scores(rewards, rates, guard=training.copy_guard, on_failure=training.on_failure),
+            scores=scores,
             copy_rates=rates,
             context_matches=known.context_matches,
             measure=self.options.judge.similarity if self.judge_type == "flip" else None,
