@@ -1,6 +1,10 @@
 """`flip score` killed at random points, and with one of three servers stopped half-way: is every row there, once?
 
-python benchmarks/score_kills.py [--rows 10000] [--latency_s 0.01]
+    python benchmarks/score_kills.py
+    python benchmarks/score_kills.py --vllm_python ~/vllm/bin/python         # real vLLM servers with the local judge
+
+Rows are responses of the instruction world. Rewards must equal those of a run that was not killed; a real server's
+arithmetic depends on what else is in a batch, so that a hundredth of them may differ there.
 """
 
 from __future__ import annotations
@@ -12,29 +16,43 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
 from loopback import loopback_judge
 from report import machine, show
 
-TOPICS = ("soil", "rivers", "bread", "a lighthouse", "early spring", "chess", "copper", "the moon", "paper", "ants")
-TASKS = (
-    "Write a poem about {}.",
-    "List three facts about {}.",
-    "Explain {} to a child.",
-    "What should one know of {}?",
-)
+from open_instruct_flip.client.server import JudgeServer, ServerConfig
+from open_instruct_flip.local import examples, world
+
+LOCAL_JUDGE = Path(world.__file__).parent / "models" / "judge"
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Rows of one response each; the loopback judge's one reply earns each task a reward of its own."""
+    """Rows of one response each: some follow their instruction, most miss part of it."""
+    rng = random.Random(0)
     with path.open("w") as file:
         for number in range(count):
-            prompt = TASKS[number % len(TASKS)].format(TOPICS[number % len(TOPICS)])
-            file.write(json.dumps({"id": f"row-{number}", "prompt": prompt, "response": f"Response {number}."}) + "\n")
+            spec = rng.choice(world.all_specs())
+            response = world.respond(examples.mutated(spec, rng, rng.randint(0, 3)), rng)
+            row = {"id": f"row-{number}", "prompt": world.instruction(spec), "response": response}
+            file.write(json.dumps(row) + "\n")
+
+
+@contextmanager
+def judge_server(vllm_python: str | None, latency_s: float) -> Iterator[str]:
+    """URL of a judge: the double, or a real vLLM server."""
+    if vllm_python is None:
+        with loopback_judge(latency_s) as url:
+            yield url
+        return
+    config = ServerConfig(port=0, backend="vllm", vllm_python=vllm_python, extra_args="--enforce-eager")
+    with JudgeServer(LOCAL_JUDGE, config) as server:
+        yield server.api_base
 
 
 def start(source: Path, out: Path, *urls: str) -> subprocess.Popen[bytes]:
@@ -58,16 +76,25 @@ def wait_for(partial: Path, count: int, process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.02)
 
 
-def verdicts(out: Path) -> list[tuple[Any, ...]]:
-    rows = map(json.loads, out.read_bytes().splitlines())
-    return [(row["id"], row["index"], row["reward"], row["error"]) for row in rows]
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.read_bytes().splitlines()]
+
+
+def share_equal(out: Path, wanted: list[dict[str, Any]]) -> float:
+    """Share of the rows with the wanted reward and error; 0 where a row is missing, twice there or out of place."""
+    rows = rows_of(out)
+    if [(row["id"], row["index"]) for row in rows] != [(row["id"], row["index"]) for row in wanted]:
+        return 0.0
+    equal = [(a["reward"], a["error"]) == (b["reward"], b["error"]) for a, b in zip(rows, wanted, strict=True)]
+    return sum(equal) / len(equal)
 
 
 @click.command()
 @click.option("--rows", default=10_000, show_default=True, help="Rows of one response each.")
 @click.option("--latency_s", default=0.01, show_default=True, help="Time the judge takes for an answer.")
+@click.option("--vllm_python", help="Python of an environment with vLLM: real servers in place of the double.")
 @click.option("--seed", type=int, help="Of the points at which the run is killed.")
-def main(rows: int, latency_s: float, seed: int | None) -> None:
+def main(rows: int, latency_s: float, vllm_python: str | None, seed: int | None) -> None:
     """Score, kill, go on, compare."""
     points = random.Random(seed)
     report: list[dict[str, Any]] = []
@@ -75,7 +102,7 @@ def main(rows: int, latency_s: float, seed: int | None) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         source = folder / "in.jsonl"
         write_rows(source, rows)
-        url = stack.enter_context(loopback_judge(latency_s))
+        url = stack.enter_context(judge_server(vllm_python, latency_s))
 
         def run(name: str, out: str, *urls: str) -> None:
             started = time.perf_counter()
@@ -95,11 +122,10 @@ def main(rows: int, latency_s: float, seed: int | None) -> None:
             report.append({"run": f"kill {number}", "exit": code, "rows": kept, "seconds": seconds, "peak MB": None})
         run("went on", "killed.jsonl", url)
 
-        three = [loopback_judge(latency_s) for _ in range(3)]
-        urls = [stack.enter_context(judge) for judge in three[:2]]
-        with three[2] as stopping:
+        second = stack.enter_context(judge_server(vllm_python, latency_s))
+        with judge_server(vllm_python, latency_s) as stopping:
             started = time.perf_counter()
-            process = start(source, folder / "three.jsonl", *urls, stopping)
+            process = start(source, folder / "three.jsonl", url, second, stopping)
             wait_for(folder / "three.jsonl.partial", rows // 2, process)
         code, peak_mb = finish(process)
         seconds, done = time.perf_counter() - started, num_lines(folder / "three.jsonl")
@@ -107,14 +133,19 @@ def main(rows: int, latency_s: float, seed: int | None) -> None:
             {"run": "one of three stopped", "exit": code, "rows": done, "seconds": seconds, "peak MB": peak_mb}
         )
 
-        wanted = verdicts(folder / "whole.jsonl")
-        same = [verdicts(folder / name) == wanted for name in ("killed.jsonl", "three.jsonl")]
+        wanted = rows_of(folder / "whole.jsonl")
+        killed, three = (share_equal(folder / name, wanted) for name in ("killed.jsonl", "three.jsonl"))
+        failed = sum(row["error"] is not None for row in wanted)
         left = sorted(path.name for path in folder.glob("*.partial*"))
-    show(f"flip score, {rows:,} rows, judge latency {latency_s:g} s", report)
-    print(f"killed three times: rows equal to those of the run not killed: {same[0]}")
-    print(f"one of three servers stopped: equal: {same[1]}; files left behind: {left or 'none'}")
+    kind = "vLLM servers" if vllm_python else f"judge latency {latency_s:g} s"
+    show(f"flip score, {rows:,} rows, {kind}", report)
+    print(
+        f"not killed: {failed} failures, mean reward {fmean(row['reward'] for row in wanted if row['error'] is None):.3f}"
+    )
+    print(f"killed three times: share of rows equal to those of the run not killed: {killed:.4f}")
+    print(f"one of three servers stopped: {three:.4f}; files left behind: {left or 'none'}")
     print(json.dumps(machine()))
-    sys.exit(not all(same) or bool(left))
+    sys.exit(min(killed, three) < (0.99 if vllm_python else 1.0) or bool(left))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class JudgeClient:
             JudgeUnusableError: No request to this judge can succeed.
         """
         connections = await _connections(self.config)
+        connections.users.add(self)
         number = 1
         while True:  # not tenacity: its state for each call costs as much as sending the request
             try:
@@ -65,16 +66,21 @@ class JudgeClient:
         return random.uniform(0, min(self.config.retry_wait_s * 2 ** (number - 1), MAX_RETRY_WAIT_S))
 
     async def aclose(self) -> None:
-        """Close this client's connections on the running event loop."""
-        connections = _LOOPS.get(asyncio.get_running_loop(), {}).pop(self.config, None)
+        """Close this client's connections on the running event loop, unless another client uses them too."""
+        of_loop = _LOOPS.get(asyncio.get_running_loop(), {})
+        connections = of_loop.get(self.config)
         if connections is not None:
-            await connections.aclose()
+            connections.users.discard(self)
+            if not connections.users:
+                del of_loop[self.config]
+                await connections.aclose()
 
 
 class _Connections:
-    """What a client needs on one event loop: a transport, free slots, and how busy each endpoint is."""
+    """What clients of one configuration need on one event loop: a transport, free slots, how busy each endpoint is."""
 
     def __init__(self, config: ClientConfig) -> None:
+        self.users: weakref.WeakSet[JudgeClient] = weakref.WeakSet()
         self._config = config
         self._slots = asyncio.Semaphore(config.max_concurrency)
         self._in_flight: dict[str | None, int] = dict.fromkeys(config.endpoints(), 0)

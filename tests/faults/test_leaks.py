@@ -68,6 +68,22 @@ async def test_cancelled_calls_free_their_slots_and_connections():
     assert left_behind()["files"] <= before["files"] + 2
 
 
+@pytest.mark.parametrize("transport", CALLS)
+async def test_closing_one_judge_leaves_another_like_it_its_connections(transport):
+    before = left_behind()
+    async with MisbehavingJudge() as server:
+        ours, other = (FlipJudge("hosted_vllm/j", server.url, judge_transport=transport) for _ in range(2))
+        await other.score(CONVERSATION, ["the first response"])
+        group = asyncio.create_task(ours.score(CONVERSATION, [f"response {n}" for n in range(IN_FLIGHT)]))
+        await server.received(2)
+        await other.aclose()
+        rewards = [*await group, *await ours.score(CONVERSATION, ["a later response"])]
+        assert {reward.score for reward in rewards} == {1.0}
+        await ours.aclose()
+    await asyncio.sleep(0.05)
+    assert left_behind()["files"] <= before["files"] + 2
+
+
 def test_a_closed_loop_takes_its_connections_with_it():
     async def judged():
         async with MisbehavingJudge() as server:
