@@ -135,13 +135,11 @@ def main(rows: int, latency_s: float, vllm_python: str | None, seed: int | None)
 
         wanted = rows_of(folder / "whole.jsonl")
         killed, three = (share_equal(folder / name, wanted) for name in ("killed.jsonl", "three.jsonl"))
-        failed = sum(row["error"] is not None for row in wanted)
         left = sorted(path.name for path in folder.glob("*.partial*"))
     kind = "vLLM servers" if vllm_python else f"judge latency {latency_s:g} s"
     show(f"flip score, {rows:,} rows, {kind}", report)
-    print(
-        f"not killed: {failed} failures, mean reward {fmean(row['reward'] for row in wanted if row['error'] is None):.3f}"
-    )
+    scored = [row["reward"] for row in wanted if row["error"] is None]
+    print(f"not killed: {len(wanted) - len(scored)} failures, mean reward {fmean(scored):.3f}")
     print(f"killed three times: share of rows equal to those of the run not killed: {killed:.4f}")
     print(f"one of three servers stopped: {three:.4f}; files left behind: {left or 'none'}")
     print(json.dumps(machine()))
