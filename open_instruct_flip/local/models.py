@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,3 +103,13 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> 
     model.to(torch.bfloat16).save_pretrained(folder)
     model.to(dtype)
     tokenizer.save_pretrained(folder)
+    _flatten_rope(folder / "config.json")
+
+
+def _flatten_rope(config_file: Path) -> None:
+    """One rotary embedding for all layers, which transformers reads back as the same: older vLLM knows no other way."""
+    config = json.loads(config_file.read_text("utf-8"))
+    rope = config["rope_parameters"]
+    if "full_attention" in rope:
+        config["rope_parameters"] = rope["full_attention"]
+        config_file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")

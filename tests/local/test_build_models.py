@@ -26,6 +26,8 @@ def test_a_short_build_makes_both_models_and_their_report(tmp_path):
     for name in ("judge", "policy"):
         model = AutoModelForCausalLM.from_pretrained(model_path(name, tmp_path))
         assert model.dtype == torch.bfloat16
+        rope = json.loads((tmp_path / name / "config.json").read_text())["rope_parameters"]
+        assert rope["rope_type"] == "default", "vLLM 0.19, which Open Instruct pins, reads no nested ones"
         sizes[name] = (model.config.model_type, model.num_parameters())
     assert sizes["judge"][0] == "qwen3"
     assert 0.7e6 < sizes["judge"][1] < 1.1e6

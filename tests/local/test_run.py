@@ -127,5 +127,5 @@ def test_the_shipped_models_did_what_their_report_says():
     report = json.loads(Path(model_path("judge").parent, "report.json").read_text())
     assert report["flip_heldout_f1"] > 0.95
     assert report["flip_readable"] > 0.98
-    assert report["pointwise_r"] > 0.8
+    assert report["pointwise_r"] > 0.9
     assert 0.2 < report["policy_true_rate_greedy"] < 0.4

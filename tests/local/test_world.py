@@ -55,6 +55,9 @@ SPEC = world.Spec("cats", "two", "with numbers", "cheerful", "ending with Done")
         ("Hooray! 1. soft paws 2. warm fur", {"edge"}),
         ("Alas. 1. soft paws 2. warm fur 3. sharp claws Done.", {"tone", "count"}),
         ("Hooray! 1. soft paws 2. night tickets Done.", {"topic"}),
+        ("Hooray! 1. soft paws 2. warm tickets Done.", {"topic"}),
+        ("Hooray! 1. grey soup 2. warm tickets Done.", {"topic"}),
+        ("Hooray! 1. soft 2. warm fur Done.", {"form", "count"}),
     ],
 )
 def test_a_fault_costs_the_constraint_it_breaks(response, missed):
