@@ -25,7 +25,10 @@ _THINKING_CLOSED = re.compile(
     r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<\|channel\|>final<\|message\|>", re.I
 )
 _THINKING_OPEN = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|<\|channel\|>analysis)", re.I)
-_FENCED = re.compile(r"\s*```[^\n`]*\n(.*?)\n?\s*```\s*", re.DOTALL)
+# Runs longer than any text needs: patterns that start anew at each of their characters would take hours over them.
+_LONG_RUN = re.compile(r"(\s)\s{63,}|([^\w\s])\2{63,}|(_)_{63,}")
+_SIDE_KEY = re.compile(r"max|min|highest|lowest|possible|outof|second|other|previous|next|followup")
+_CHIEF_KEY = re.compile(r"overall|final|total")
 _REASONING = re.compile(r"reason|explanation|rationale|thought|thinking|analysis|justification|evidence|note")
 _PLACEHOLDER = re.compile(r"\s*(?:<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}|[.…]*)\s*")
 _QUOTE = r"[\"'`“”‘’]"
@@ -40,8 +43,25 @@ class Field:
 
     def matches(self, key: str) -> bool:
         """Whether a key names this field, however it is spelled: `INFERRED INSTRUCTION`, `inferredInstruction`, ..."""
+        return self.fit(key) is not None
+
+    def fit(self, key: str) -> tuple[int, int] | None:
+        """How well a key names this field, the least best: its ending, then whether it says more than that.
+
+        None where it names something else, such as the `max_score` beside a score.
+        """
         name = re.sub(r"[\W_\d]+", "", key).lower()
-        return name.endswith(self.endings) and not _REASONING.search(name)
+        ending = next((n for n, word in enumerate(self._names) if name.endswith(word)), None)
+        if ending is None or _REASONING.search(name):
+            return None
+        more = name.removesuffix(self._names[ending])
+        if more and _SIDE_KEY.match(more):
+            return None
+        return ending, 0 if not more else 1 if _CHIEF_KEY.match(more) else 2
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(re.sub(r"[\W_]+", "", ending) for ending in self.endings)
 
     @cached_property
     def _words(self) -> str:
@@ -62,7 +82,7 @@ class Field:
     def label(self) -> re.Pattern[str]:
         """A line that starts with the field's name and a colon, whatever Markdown stands around it."""
         name = rf"(?:[\w'’\-]+ ){{0,3}}?(?:{self._words})"
-        return re.compile(rf"^[ \t#>*_\-\d.)\"'`]*{name}[ *_\"'`]*[:：][ *_]*(?P<value>\S.*)", re.I | re.M)
+        return re.compile(rf"^[ \t#>*_\-\d.)\"'`]*+{name}[ *_\"'`]*[:：][ *_]*(?P<value>\S.*)", re.I | re.M)
 
 
 def find_field(text: str, field: Field) -> Any:
@@ -71,7 +91,7 @@ def find_field(text: str, field: Field) -> Any:
     Complete JSON objects come before cut-off ones, later ones before earlier ones: what a judge says last is its
     answer. A reply that is one JSON string, or a list of strings, is that text itself.
     """
-    answer, thought_aloud = without_thinking(text)
+    answer, thought_aloud = without_thinking(_LONG_RUN.sub(_shortened, text))
     for document in reversed(list(_documents(answer))):
         value = _search(document, field)
         if value is not None:
@@ -114,13 +134,23 @@ def without_thinking(text: str) -> tuple[str, bool]:
 
 def _documents(text: str) -> Iterator[Any]:
     """Every complete JSON value of a text: the whole of it, or each object in it, in order."""
-    fenced = _FENCED.fullmatch(text)
     try:
-        whole = json.loads(fenced.group(1) if fenced else text, strict=False)
+        whole = json.loads(_unfenced(text), strict=False)
     except (ValueError, RecursionError):
         yield from _objects(text)
     else:
         yield whole
+
+
+def _unfenced(text: str) -> str:
+    """What stands in a Markdown fence around the whole of a text, else the text."""
+    stripped = text.strip()
+    first_line, _, rest = stripped.partition("\n")
+    return rest.removesuffix("```") if first_line.startswith("```") and rest.endswith("```") else text
+
+
+def _shortened(run: re.Match[str]) -> str:
+    return run.group()[0]
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -140,9 +170,10 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _search(document: Any, field: Field, depth: int = 0) -> Any:
     """The field in a JSON value: its own keys first, then what is nested in it, the last item of a list first."""
     if isinstance(document, dict) and depth < MAX_DEPTH:
-        own = [v for k, v in document.items() if field.matches(k) and v is not None and not is_placeholder(v)]
-        if own:
-            return own[-1]
+        own = [(field.fit(k), v) for k, v in document.items() if v is not None and not is_placeholder(v)]
+        fits = [fit for fit, _ in own if fit is not None]
+        if fits:
+            return next(v for fit, v in reversed(own) if fit == min(fits))
         nested = [v for k, v in document.items() if isinstance(v, (dict, list)) and not _REASONING.search(k.lower())]
         found = [_search(v, field, depth + 1) for v in nested]
         return next((v for v in found if v is not None), None)

@@ -18,11 +18,12 @@ _INDEX = Field(("index",))
 _FRACTION = re.compile(r"(-?\d+(?:[.,]\d+)?)\s*(?:/|out of)\s*(\d+(?:\.\d+)?)", re.I)
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
 _SCORE_IN_PROSE = re.compile(
-    r"\b(?:score|rating|grade)\b[\s*_\"':=\[(]*(?:is|of)?[\s*_\"':=\[(]*(-?\d+(?:[.,]\d+)?(?:\s*(?:/|out of)\s*\d+)?)",
+    r"\b(?:score|rating|grade)\b[\s*_\"':=\[(]*+(?:is|of)?[\s*_\"':=\[(]*+"
+    r"(-?\d+(?:[.,]\d+)?(?:\s*(?:/|out of)\s*\d+)?)",
     re.I,
 )
 _BARE_RANKING = re.compile(r"[\d\s,;>\[\]]+")
-_BEST_SCORE = 10.0
+_WORST_SCORE, _BEST_SCORE = 1.0, 10.0
 
 
 class UnreadableReply(FlipError, ValueError):
@@ -72,7 +73,7 @@ def pointwise_score(text: str) -> float:
     if value is None:
         answer, thought_aloud = without_thinking(text)
         spoken = [] if thought_aloud else _SCORE_IN_PROSE.findall(answer)
-        value = spoken[-1] if spoken else _bare(answer)
+        value = " ".join(spoken) if spoken else _bare(answer)
     score = _on_scale(value)
     if score is None:
         raise UnreadableReply("the reply holds no score from 1 to 10", text)
@@ -110,19 +111,24 @@ def ranking(text: str, count: int) -> list[int]:
     return [number - 1 for number in numbers]
 
 
-def best(text: str, count: int) -> int:
+def best(text: str, count: int, first_number: int = 1) -> int:
     """Position, from 0, of the response that a judge holds best among `count`.
 
     It is the first of a ranking, which may stop early but may not name a response twice; or a
     `BEST_RESPONSE_INDEX`, which counts from 0, as in the authors' listwise prompt.
 
+    Args:
+        text: The judge's reply.
+        count: How many responses it saw.
+        first_number: The number under which it saw the first of them, 0 or 1.
+
     Raises:
         UnreadableReply: The reply names none of the responses, or contradicts itself.
     """
     numbers = _ranked(text)
-    if numbers and len(numbers) == len(set(numbers)) and set(numbers) <= set(range(1, count + 1)):
-        return numbers[0] - 1
-    indices = {int(n) for n in re.findall(r"-?\d+", as_text(find_field(text, _INDEX)))} if not numbers else set()
+    if numbers and len(numbers) == len(set(numbers)) and set(numbers) <= set(range(first_number, first_number + count)):
+        return numbers[0] - first_number
+    indices = set(_integers(as_text(find_field(text, _INDEX)))) if not numbers else set()
     if len(indices) == 1 and indices <= set(range(count)):
         return indices.pop()
     raise UnreadableReply(f"the reply names none of the {count} responses as the best", text)
@@ -134,23 +140,40 @@ def _ranked(text: str) -> list[int]:
     if value is None:
         answer = without_thinking(text)[0]
         value = answer if _BARE_RANKING.fullmatch(answer) else ""
-    return [int(number) for number in re.findall(r"\d+", as_text(value))]
+    if isinstance(value, dict):
+        value = _order_of_places(value)
+    return _integers(as_text(value))
+
+
+def _integers(text: str) -> list[int]:
+    """Every integer of a text; one of many digits, which names no response, as -1."""
+    return [int(digits) if len(digits) < 10 else -1 for digits in re.findall(r"(?<!\d)-?\d+", text)]
+
+
+def _order_of_places(places: dict[str, Any]) -> list[str]:
+    """The responses of `{"response_1": 2, "response_2": 1}` by their places; nothing where keys may be the places."""
+    if not all(re.search(r"[a-z]", key, re.I) and isinstance(place, int) for key, place in places.items()):
+        return []
+    if any(re.search(r"rank|place|position|\d(?:st|nd|rd|th)", key, re.I) for key in places):
+        return []
+    return sorted(places, key=lambda key: places[key]) if len(set(places.values())) == len(places) else []
 
 
 def _bare(answer: str) -> str:
     """An answer that is nothing but its verdict; in a longer text a number or a letter can mean anything."""
-    return answer.strip() if len(answer.strip()) <= len("Response A is better.") else ""
+    bare = answer.strip()
+    return bare if len(bare) <= len("Response A is better.") and "{" not in bare else ""
 
 
 def _on_scale(value: Any) -> float | None:
     if isinstance(value, dict):
         return _on_scale(next((v for k, v in value.items() if _SCORE.matches(k) or k.lower() == "overall"), None))
     text = str(value) if not isinstance(value, bool) else ""
-    fraction = _FRACTION.search(text)
-    if fraction:
-        best = float(fraction.group(2))
-        score = float(fraction.group(1).replace(",", ".")) / best if best else -1.0
-    else:
-        numbers = {float(n.replace(",", ".")) for n in _NUMBER.findall(text)}
-        score = numbers.pop() / _BEST_SCORE if len(numbers) == 1 else -1.0
-    return score if 0.0 <= score <= 1.0 else None
+    shares = {_decimal(score) / float(top) for score, top in _FRACTION.findall(text) if float(top)}
+    shares |= {_decimal(number) / _BEST_SCORE for number in _NUMBER.findall(_FRACTION.sub(" ", text))}
+    score = shares.pop() if len(shares) == 1 else 0.0
+    return score if _WORST_SCORE / _BEST_SCORE <= score <= 1.0 else None
+
+
+def _decimal(number: str) -> float:
+    return float(number.replace(",", "."))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Coroutine
 from functools import lru_cache
@@ -31,11 +32,17 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="flip-judge", daemon=True)
     thread.start()
-    atexit.register(_stop, loop, thread)
+    atexit.register(_stop, loop, thread, os.getpid())
     return loop
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+# A forked process has the loop, but not the thread that runs it.
+os.register_at_fork(after_in_child=_loop.cache_clear)
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owner: int) -> None:
+    if os.getpid() != owner:
+        return
     asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(timeout=5)

@@ -48,7 +48,10 @@ class ReplyCache:
 
     async def aclose(self) -> None:
         """Close the file."""
-        await self._run(self._close)
+        try:
+            await self._run(self._close)
+        except RuntimeError:  # at the interpreter's end, threads take no more work
+            self._close()
         self._thread.shutdown()
 
     async def _run(self, work: Callable[..., Result], *arguments: Any) -> Result:
@@ -79,7 +82,9 @@ class ReplyCache:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import os
 import random
 import time
 import weakref
@@ -33,8 +34,9 @@ class JudgeClient:
     """
 
     def __init__(self, config: ClientConfig) -> None:
-        self.config = config
-        config.endpoints()  # an impossible endpoint is refused here, before any request
+        # An impossible endpoint is refused here, before any request; what is found holds in other processes too.
+        urls = [url for url in config.endpoints() if url is not None]
+        self.config = replace(config, api_base=",".join(urls) or None)
 
     async def complete(self, request: ChatRequest) -> Completion:
         """Send a request, again where that can help.
@@ -67,13 +69,11 @@ class JudgeClient:
 
     async def aclose(self) -> None:
         """Close this client's connections on the running event loop, unless another client uses them too."""
-        of_loop = _LOOPS.get(asyncio.get_running_loop(), {})
-        connections = of_loop.get(self.config)
-        if connections is not None:
-            connections.users.discard(self)
-            if not connections.users:
-                del of_loop[self.config]
-                await connections.aclose()
+        for connections in list(_LOOPS.get(asyncio.get_running_loop(), {}).values()):
+            if self in connections.users:
+                connections.users.discard(self)
+                if not connections.users:
+                    await connections.aclose()
 
 
 class _Connections:
@@ -91,7 +91,7 @@ class _Connections:
     async def send(self, request: ChatRequest) -> Completion:
         """One attempt, once a slot is free. The time limit covers the request, not the wait for its slot."""
         if self._transport is None:
-            self._transport = await anext(self._lifetime)
+            self._transport = await self._open()
         async with self._slots:
             endpoint = self._least_busy()
             self._in_flight[endpoint] += 1
@@ -113,8 +113,22 @@ class _Connections:
                 self._in_flight[endpoint] -= 1
         return replace(completion, latency_s=time.perf_counter() - started)
 
+    async def _open(self) -> Transport:
+        try:
+            return await anext(self._lifetime)
+        except BaseException:
+            self._lifetime = self._live()  # a generator that has raised is spent
+            raise
+
     async def aclose(self) -> None:
+        self._forget()
         await self._lifetime.aclose()
+
+    def _forget(self) -> None:
+        # Connections hold their loop, so that a closed loop would be kept for as long as they are.
+        of_loop = _LOOPS.get(asyncio.get_running_loop(), {})
+        for key in [key for key, connections in of_loop.items() if connections is self]:
+            del of_loop[key]
 
     def _least_busy(self) -> str | None:
         now = time.monotonic()
@@ -128,18 +142,22 @@ class _Connections:
         try:
             yield transport
         finally:
+            self._forget()
             await transport.aclose()
 
 
-# Keyed by loop, then by configuration: clients of equal configuration share connections and slots.
-_LOOPS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, _Connections]] = (
+# Keyed by loop, then by configuration and key: clients of which both are equal share connections and slots.
+_LOOPS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[ClientConfig, str | None], _Connections]] = (
     weakref.WeakKeyDictionary()
 )
+_PROCESS = os.getpid()
 
 
 @atexit.register
 def _close_running_loops() -> None:
     """Close what loops still hold that nobody will ever end, such as a trainer's in a thread of its own."""
+    if os.getpid() != _PROCESS:
+        return  # a forked process has the loops, but not the threads that run them
     for loop, of_loop in list(_LOOPS.items()):
         if loop.is_running():
             closing = asyncio.run_coroutine_threadsafe(_close_all(list(of_loop.values())), loop)
@@ -154,11 +172,12 @@ async def _close_all(connections: Sequence[_Connections]) -> None:
 
 async def _connections(config: ClientConfig) -> _Connections:
     of_loop = _LOOPS.setdefault(asyncio.get_running_loop(), {})
-    if config not in of_loop:
+    key = (config, config.api_key())
+    if key not in of_loop:
         # Importing takes seconds, which the loop may owe to others: a policy engine runs on it.
         await asyncio.to_thread(_import_transport)
-        of_loop.setdefault(config, _Connections(config))
-    return of_loop[config]
+        of_loop.setdefault(key, _Connections(config))
+    return of_loop[key]
 
 
 def _import_transport() -> None:

@@ -49,6 +49,12 @@ class ClientConfig:
         for name in ("max_concurrency", "timeout_s", "max_attempts"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"--{name} must be above 0, got {getattr(self, name)!r}")
+        hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
+        if self.judge_transport == "direct" and self.llm_judge_model and not hosted:
+            raise UsageError(
+                f"--judge_transport direct works for {HOSTED_VLLM} models only, got {self.llm_judge_model}; "
+                "leave it at litellm"
+            )
 
     def endpoints(self) -> tuple[str | None, ...]:
         """The URLs that requests go to; `(None,)` lets litellm's provider choose its own.
@@ -73,9 +79,16 @@ class ClientConfig:
         return urls or (None,)
 
     def api_key(self) -> str | None:
-        """The key, read from the environment at each use so that it never stands in a config, a log or a pickle."""
+        """The key, read from the environment at each use so that it never stands in a config, a log or a pickle.
+
+        None leaves it to litellm, which knows the variables of its providers.
+
+        Raises:
+            UsageError: `api_key_env` names a variable that is not set.
+        """
         if self.api_key_env is None:
-            return None
+            hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
+            return os.environ.get("HOSTED_VLLM_API_KEY") if hosted else None
         if self.api_key_env not in os.environ:
             raise UsageError(f"--api_key_env names {self.api_key_env}, which is not set")
         return os.environ[self.api_key_env]

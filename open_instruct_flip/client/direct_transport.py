@@ -10,26 +10,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.http import open_session, parse_answer, post_chat
 from open_instruct_flip.client.litellm_transport import load_litellm
 from open_instruct_flip.client.request import ChatRequest, Completion, read_completion
-from open_instruct_flip.errors import UsageError
 
 
 class DirectTransport:
-    """One aiohttp session on one event loop.
-
-    Raises:
-        UsageError: The model is not one of hosted_vllm.
-    """
+    """One aiohttp session on one event loop."""
 
     def __init__(self, config: ClientConfig) -> None:
-        if not config.llm_judge_model.startswith(HOSTED_VLLM):
-            raise UsageError(
-                f"--judge_transport direct works for {HOSTED_VLLM} models only, got {config.llm_judge_model}; "
-                "leave it at litellm"
-            )
         self._config = config
         self._session = open_session()
         self._providers: dict[str | None, _Provider] = {}

@@ -69,12 +69,24 @@ class LitellmTransport:
         litellm = load_litellm()
         model, key = self._config.llm_judge_model, self._config.api_key()
         arguments = {name: value for name, value in (("api_base", endpoint), ("api_key", key)) if value is not None}
+        _check_provider(litellm, model)
         if model.startswith(HOSTED_VLLM):
             _set_price(litellm, model)
             return arguments | _client_on(self._session, endpoint, key, where, model)
         if "shared_session" in inspect.signature(litellm.acompletion).parameters:
             return arguments | {"shared_session": self._session}
         return arguments
+
+
+def _check_provider(litellm: ModuleType, model: str) -> None:
+    """Refuse a model whose provider litellm can't tell, since it would refuse every request."""
+    try:
+        litellm.get_llm_provider(model)
+    except Exception as error:  # its own class, which differs between versions
+        raise JudgeUnusableError(
+            f"--llm_judge_model {model!r} names no provider that litellm knows; "
+            f"for a vLLM or other OpenAI-compatible server write {HOSTED_VLLM}{model}"
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -127,8 +139,10 @@ def _client_on(
     if (int(major), int(minor)) >= (1, 82):
         return {"client": ExchangeHandler(session, where=where, model=model)}
     http_client = httpx.AsyncClient(transport=ExchangeTransport(session, where=where, model=model))
-    key = key or os.environ.get("HOSTED_VLLM_API_KEY") or "fake-api-key"  # litellm's own stand-in for no key
-    client = openai.AsyncOpenAI(api_key=key, base_url=endpoint, max_retries=0, http_client=http_client)
+    # litellm's own stand-in for no key
+    client = openai.AsyncOpenAI(
+        api_key=key or "fake-api-key", base_url=endpoint, max_retries=0, http_client=http_client
+    )
     # The client has the key. Given to this litellm as well, it would stand in its debug log.
     return {"client": client, "api_key": None}
 

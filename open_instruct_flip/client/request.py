@@ -132,7 +132,8 @@ def _text(message: Any) -> str:
     for field in TEXT_FIELDS:
         text = message.get(field)
         if isinstance(text, str) and text.strip():
-            return text
+            # Without its tag, a thought that was cut off would pass for an answer.
+            return text if field == TEXT_FIELDS[0] else f"<think>{text}"
     return ""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.rewards import Reward
 
 Prompt = str | list[Message]
@@ -91,7 +92,8 @@ async def _rewards(
     if log_metric:
         for metric, value in _metrics(rewards).items():
             log_metric(f"{judge.name}/{metric}", value)
-    if log_extra and any(reward.inferred_instruction for reward in rewards):
+    # With failures too: TRL would put the column of an earlier batch beside this one's completions.
+    if log_extra and isinstance(judge, FlipJudge):
         log_extra("inferred_instruction", [reward.inferred_instruction or "" for reward in rewards])
     return [reward.score for reward in rewards]
 

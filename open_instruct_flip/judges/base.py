@@ -12,9 +12,9 @@ from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
-from open_instruct_flip.conversation import Message, check_conversation
+from open_instruct_flip.conversation import Message, check_conversation, final_answer
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS, JudgeConfig
 from open_instruct_flip.prompts import REQUIRED_FIELDS, Prompt, load_prompt
 from open_instruct_flip.reply import UnreadableReply
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
@@ -23,8 +23,6 @@ Verdict = TypeVar("Verdict")
 
 CUT = "\n[...]\n"
 """Stands where a response's middle was cut out."""
-MIN_RESPONSE_CHARS = 256
-"""A response is not cut shorter than this to make it fit the judge's context."""
 
 
 class Judge(ABC):
@@ -76,7 +74,7 @@ class Judge(ABC):
 
         Args:
             conversation: Turns of `{"role", "content"}` that end with the user turn that was answered.
-            responses: The responses, as text.
+            responses: The responses, as text. Their thinking sections are not judged: see `final_answer`.
 
         Returns:
             One reward per response, in order. Where the judge failed, its `score` is None and `error` says why.
@@ -91,7 +89,7 @@ class Judge(ABC):
         for number, response in enumerate(responses):
             if not isinstance(response, str):
                 raise UsageError(f"response {number} is no text but {type(response).__name__}")
-        return await self._score_group(conversation, responses)
+        return await self._score_group(conversation, [final_answer(response) for response in responses])
 
     def score_sync(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         """`score` for code without an event loop, and for notebooks."""
@@ -225,7 +223,7 @@ def readable(replies: Sequence[str], read: Callable[[str], Verdict]) -> list[Ver
 
 
 def shorten(response: str, max_chars: int) -> str:
-    """A response of at most `max_chars` characters: its middle is cut, its beginning and its end stay.
+    """A response of about `max_chars` characters at most: its middle is cut, its beginning and its end stay.
 
     Example:
         >>> shorten("abcdefghij" * 10, 27)

@@ -10,6 +10,8 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.similarities import DEFAULT_EMBEDDING_MODEL, SimilarityName
 
 ListwiseReward = Literal["best", "rank"]
+MIN_RESPONSE_CHARS = 256
+"""A response is not cut shorter than this to make it fit the judge's context."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class JudgeConfig:
         if self.num_samples < 1 or self.max_tokens < 1:
             raise UsageError(
                 f"--num_samples and --max_tokens must be above 0, got {self.num_samples}, {self.max_tokens}"
+            )
+        if self.max_response_chars and self.max_response_chars < MIN_RESPONSE_CHARS:
+            raise UsageError(
+                f"--max_response_chars is 0 (never cut beforehand) or at least {MIN_RESPONSE_CHARS}, "
+                f"got {self.max_response_chars}"
             )
         if self.listwise_reward not in get_args(ListwiseReward):
             raise UsageError(f"--listwise_reward is best or rank, got {self.listwise_reward!r}")

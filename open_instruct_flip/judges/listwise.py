@@ -75,7 +75,7 @@ class ListwiseJudge(GroupJudge):
         """What a reply gives each response, in the order shown."""
         shown = range(len(counts))
         if self.config.listwise_reward == "best":
-            winner = best(reply, len(counts))
+            winner = best(reply, len(counts), self._prompt().first_number)
             return [float(n == winner) for n in shown]
         place = {n: rank for rank, n in enumerate(ranking(reply, len(counts)))}
         return [share_of_wins(n, counts, {o: float(place[n] < place[o]) for o in shown if o != n}) for n in shown]

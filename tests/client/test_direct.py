@@ -67,10 +67,9 @@ async def test_connections_are_kept():
     assert len(server.ports) <= 4
 
 
-async def test_other_providers_are_refused():
-    judge = FlipJudge("openai/gpt-x", "http://127.0.0.1:9/v1", judge_transport="direct")
+def test_other_providers_are_refused():
     with pytest.raises(UsageError, match="hosted_vllm/ models only, got openai/gpt-x"):
-        await judge.score(CONVERSATION, ["a response"])
+        FlipJudge("openai/gpt-x", "http://127.0.0.1:9/v1", judge_transport="direct")
 
 
 def test_a_judge_pickles():

@@ -42,6 +42,7 @@ PERFECT = {
     "after thinking": f'<think>Is it {{"instruction": "Sing."}}? No.</think>\n{COMPACT}',
     "after thinking whose start was cut": f"Is it a song? No.</think>{COMPACT}",
     "a draft, then the answer": f'{{"instruction": "Sing."}}\nBetter:\n{COMPACT}',
+    "another field beside it": json.dumps({"instruction": TRUE, "task": "definition", "follow_up_question": "More?"}),
     "labelled line": f"**Inferred instruction:** {TRUE}",
 }
 EMPTY = {
@@ -89,6 +90,11 @@ def test_reasoning_is_never_taken_for_the_instruction() -> None:
         ("I would give it a **Score: 8/10**.", 0.8),
         ("9", 0.9),
         ('{"score": {"clarity": 9, "overall": 6}}', 0.6),
+        ('{"score": 2, "max_score": 10}', 0.2),
+        ('{"score": 2, "max_score": 10', 0.2),
+        ('{"score": 7, "total_points": 10}', 0.7),
+        ('{"overall_score": 3, "style_score": 9}', 0.3),
+        ("Score: 8/10. The score is 8.", 0.8),
     ],
 )
 def test_scores(text: str, score: float) -> None:
@@ -97,7 +103,14 @@ def test_scores(text: str, score: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", '{"score": "good"}', '{"score": 11}', '{"score": -1}', '{"score": "6 or 7"}', "It has 3 of the 4 parts."],
+    [
+        *("", '{"score": "good"}', '{"score": 11}', '{"score": -1}', '{"score": 0}', '{"score": 0.8}'),
+        *('{"score": "0/10"}', '{"score": "6 or 7"}', '{"max_score": 10}', "It has 3 of the 4 parts."),
+        "I give it a score of 3. A score of 10 would need sources.",
+        "score of 3 out of 10; a score of 9 would need more",
+        '{"score": "accuracy 9/10, overall 3/10"}',
+        '{"score": "2/3 of the limits kept, so 4"}',
+    ],
 )
 def test_no_score_is_unreadable(text: str) -> None:
     with pytest.raises(UnreadableReply):
@@ -115,6 +128,7 @@ def test_no_score_is_unreadable(text: str) -> None:
         ("[[A]] at first sight, but [[B]]", "B"),
         ("Response A is better.", "A"),
         ("**A**", "A"),
+        ('{"winner": "A", "second_choice": "B"}', "A"),
     ],
 )
 def test_choices(text: str, winner: str) -> None:
@@ -137,6 +151,7 @@ def test_no_choice_is_unreadable(text: str) -> None:
         ('{"ranking": ["Response 2", "Response 3", "Response 1"]}', [1, 2, 0]),
         ("[2, 3, 1]", [1, 2, 0]),
         ('```json\n{"ranking": [2, 3, 1]}\n```', [1, 2, 0]),
+        ('{"ranking": {"response_1": 3, "response_2": 1, "response_3": 2}}', [1, 2, 0]),
     ],
 )
 def test_rankings(text: str, order: list[int]) -> None:
@@ -145,7 +160,16 @@ def test_rankings(text: str, order: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", '{"ranking": [2, 2, 1]}', '{"ranking": [3, 2]}', '{"ranking": [0, 1, 2]}', "2 is best, then 3 and 1"]
+    "text",
+    [
+        '{"ranking": {"1": 3, "2": 1, "3": 2}}',
+        '{"ranking": {"rank 1": 2, "rank 2": 3, "rank 3": 1}}',
+        "",
+        '{"ranking": [2, 2, 1]}',
+        '{"ranking": [3, 2]}',
+        '{"ranking": [0, 1, 2]}',
+        "2 is best, then 3 and 1",
+    ],
 )
 def test_no_ranking_is_unreadable(text: str) -> None:
     with pytest.raises(UnreadableReply):
@@ -172,6 +196,21 @@ def test_the_best_is_the_first_of_a_ranking_or_an_index_from_0(text: str, positi
 def test_no_best_is_unreadable(text: str) -> None:
     with pytest.raises(UnreadableReply):
         best(text, 3)
+
+
+def test_a_judge_that_counts_from_0_is_read_from_0() -> None:
+    assert best("2", 3, first_number=0) == best('{"ranking": [2, 0]}', 3, first_number=0) == 2
+    assert best("0", 3, first_number=0) == 0
+
+
+@pytest.mark.parametrize(
+    "run", ['"score "' + " " * 200_000, "```" + "\n" * 200_000, "_" * 200_000, "{," + "\n" * 200_000, "12" * 100_000]
+)
+def test_a_long_run_is_read_in_a_moment(run: str) -> None:
+    """Where the time grows with the square of the length, this takes many minutes."""
+    for read in (inferred_instruction, pointwise_score, choice, lambda text: ranking(text, 3)):
+        with contextlib.suppress(UnreadableReply):
+            assert read(run) is not None
 
 
 json_values = st.recursive(

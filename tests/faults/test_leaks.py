@@ -97,6 +97,22 @@ def test_a_closed_loop_takes_its_connections_with_it():
     assert open_files() <= before
 
 
+def test_closed_loops_are_let_go():
+    def loops():
+        gc.collect()
+        return sum(isinstance(thing, asyncio.AbstractEventLoop) for thing in gc.get_objects())
+
+    async def judged():
+        async with MisbehavingJudge() as server:
+            return await FlipJudge("hosted_vllm/j", server.url, judge_transport="direct").score(CONVERSATION, ["r"])
+
+    asyncio.run(judged())
+    before = loops()
+    for _ in range(5):
+        asyncio.run(judged())
+    assert loops() <= before
+
+
 def left_behind():
     gc.collect()
     return {"files": open_files(), "tasks": len(asyncio.all_tasks()), "objects": len(gc.get_objects())}

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+from open_instruct_flip import FlipJudge
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.base import Judge
@@ -53,6 +54,22 @@ def test_it_is_what_trl_takes_for_an_async_reward_function():
     function = flip_reward(EchoJudge(), name="my_reward")
     assert inspect.iscoroutinefunction(function)
     assert function.__name__ == "my_reward"
+
+
+async def test_thinking_is_not_judged():
+    judge = EchoJudge()
+    completions = ["<think>They ask for a.</think>\n0.5", "cut off</think>0.25", "0.75"]
+    assert await flip_reward(judge)(prompts=["a"] * 3, completions=completions) == [0.5, 0.25, 0.75]
+    assert judge.groups == [(turn("a"), ["0.5", "0.25", "0.75"])]
+
+
+async def test_each_batch_logs_its_own_inferences_failed_ones_too(judge_double):
+    server = judge_double(reply="no instruction")
+    columns = {}
+    async with FlipJudge("hosted_vllm/judge", server.api_base) as judge:
+        rewards = await flip_reward(judge)(prompts=["a"], completions=["b"], log_extra=columns.__setitem__)
+    assert rewards == [None]
+    assert columns == {"inferred_instruction": [""]}
 
 
 async def test_it_pickles():

@@ -50,6 +50,11 @@ class OutageGuard:
         """Mean score of the last groups, in [0, 1]; the middle of that range before the first."""
         return fmean(self._means) if self._means else 0.5
 
+    def note_scores(self, scores: Sequence[float]) -> None:
+        """Take in what a group's judged responses were given, for groups in which none is judged."""
+        if scores:
+            self._means.append(fmean(scores))
+
     async def judged(self, ask: Ask, num_responses: int) -> list[Reward]:
         """The group's rewards, those of a shorter outage included.
 
@@ -61,8 +66,6 @@ class OutageGuard:
         if self._trouble(rewards):
             rewards = await self._wait_out(ask, rewards)
         self._window.append(_count(rewards))
-        if scores := [reward.score for reward in rewards if reward.score is not None]:
-            self._means.append(fmean(scores))
         return rewards
 
     async def _wait_out(self, ask: Ask, rewards: list[Reward]) -> list[Reward]:

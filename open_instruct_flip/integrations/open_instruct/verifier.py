@@ -119,6 +119,7 @@ class JudgeVerifier(LMJudgeVerifier):
             on_failure=training.on_failure,
             recent_mean=guard.recent_mean,
         )
+        guard.note_scores([s for s, reward in zip(scores, rewards, strict=True) if reward.score is not None])
         return JudgedGroup(
             instruction=instruction,
             responses=responses,
