@@ -48,6 +48,8 @@ class ReplyCache:
 
     async def aclose(self) -> None:
         """Close the file."""
+        if self._connection is None:
+            return
         try:
             await self._run(self._close)
         except RuntimeError:  # at the interpreter's end, threads take no more work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,8 +48,10 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_concurrency", "timeout_s", "max_attempts"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"--{name} must be above 0, got {getattr(self, name)!r}")
+        if not 0 <= self.retry_wait_s < math.inf:
+            raise UsageError(f"--retry_wait_s must be 0 or above, got {self.retry_wait_s!r}")
         hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
         if self.judge_transport == "direct" and self.llm_judge_model and not hosted:
             raise UsageError(
@@ -66,6 +69,8 @@ class ClientConfig:
         if not self.llm_judge_model:
             raise UsageError("no judge model given: set --llm_judge_model, for example hosted_vllm/Qwen/Qwen3-4B")
         hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
+        if self.llm_judge_model == HOSTED_VLLM:
+            raise UsageError(f"--llm_judge_model {HOSTED_VLLM} lacks the served name, for example Qwen/Qwen3-4B")
         given = self.api_base or (os.environ.get("HOSTED_VLLM_API_BASE") if hosted else None) or ""
         urls = tuple(url.strip().rstrip("/") for url in given.split(",") if url.strip())
         if hosted and not urls:

@@ -69,7 +69,7 @@ class LitellmTransport:
         litellm = load_litellm()
         model, key = self._config.llm_judge_model, self._config.api_key()
         arguments = {name: value for name, value in (("api_base", endpoint), ("api_key", key)) if value is not None}
-        _check_provider(litellm, model)
+        check_provider(model)
         if model.startswith(HOSTED_VLLM):
             _set_price(litellm, model)
             return arguments | _client_on(self._session, endpoint, key, where, model)
@@ -78,10 +78,14 @@ class LitellmTransport:
         return arguments
 
 
-def _check_provider(litellm: ModuleType, model: str) -> None:
-    """Refuse a model whose provider litellm can't tell, since it would refuse every request."""
+def check_provider(model: str) -> None:
+    """Refuse a model whose provider litellm can't tell, since it would refuse every request.
+
+    Raises:
+        JudgeUnusableError: The name starts with no provider, and is none that litellm knows without one.
+    """
     try:
-        litellm.get_llm_provider(model)
+        load_litellm().get_llm_provider(model)
     except Exception as error:  # its own class, which differs between versions
         raise JudgeUnusableError(
             f"--llm_judge_model {model!r} names no provider that litellm knows; "

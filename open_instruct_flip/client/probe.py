@@ -15,6 +15,7 @@ import aiohttp
 
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.litellm_transport import check_provider
 from open_instruct_flip.errors import JudgeUnusableError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def check_endpoints(config: ClientConfig) -> list[EndpointReport]:
     """`probe`, with what is found judged: see `require_usable`. For code without an event loop."""
     reports = run_sync(probe(config))
     require_usable(reports)
+    check_provider(config.llm_judge_model)
     return reports
 
 

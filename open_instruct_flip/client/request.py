@@ -152,6 +152,8 @@ def status_failure(
         return JudgeUnusableError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
     if status == 404:
         return JudgeUnusableError(f"{where} knows no model {model!r}, or is no /v1 URL (404): {text}")
+    if status in (400, 422, 500) and any(sign in text for sign in _HOPELESS):
+        return JudgeUnusableError(detail)
     if overflow:
         return RequestFailed(FailureKind.CONTEXT_OVERFLOW, detail)
     if status == 408:
@@ -161,6 +163,10 @@ def status_failure(
     if status >= 500:
         return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True, retry_after_s=retry_after_s)
     return RequestFailed(FailureKind.REJECTED, detail)
+
+
+_HOPELESS = ("is pinned to", "Missing credentials", "prompt_logprobs")
+"""In an error's text: another model is served, there is no key, or what the likelihood judge lives on is unknown."""
 
 
 def _is_overflow(message: str) -> bool:

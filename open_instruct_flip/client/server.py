@@ -7,6 +7,8 @@ import ctypes
 import importlib.util
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,6 +83,7 @@ class JudgeServer:
         self._folder = check_model(str(model))
         self.backend = choose_backend(self.config)
         check_exposure(self.config, self.backend)
+        check_extra_args(self.config.extra_args)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.config.port or free_port(self.config.host)
         self.model_name = self._folder.name if self._folder else str(model)
@@ -88,7 +91,8 @@ class JudgeServer:
 
     @property
     def api_base(self) -> str:
-        return f"http://{self.config.host}:{self.port}/v1"
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"http://{host}:{self.port}/v1"
 
     @property
     def llm_judge_model(self) -> str:
@@ -119,7 +123,7 @@ class JudgeServer:
             device = ("cpu" if not _has_cuda() else "auto") if config.device == "auto" else config.device
             command += ["--device", device, "--continuous-batching"]
             command += ["--dtype", "float32", *_SMALL_CACHE] if device == "cpu" else []
-        return command + config.extra_args.split()
+        return command + shlex.split(config.extra_args)
 
     def start(self) -> Self:
         """Start the server and wait until it answers.
@@ -216,6 +220,8 @@ def choose_backend(config: ServerConfig) -> Literal["vllm", "transformers"]:
     Raises:
         MissingDependencyError: It is not installed.
     """
+    if config.vllm_python and not shutil.which(config.vllm_python):
+        raise UsageError(f"--vllm_python {config.vllm_python} is no program")
     if config.backend != "transformers" and (config.vllm_python or importlib.util.find_spec("vllm")):
         return "vllm"
     if config.backend == "vllm":
@@ -260,6 +266,14 @@ def check_exposure(config: ServerConfig, backend: str) -> None:
         raise UsageError(f"--host {config.host} can be reached from other machines: set --api_key_env as well")
 
 
+def check_extra_args(extra_args: str) -> None:
+    """Refuse arguments that no shell could part."""
+    try:
+        shlex.split(extra_args)
+    except ValueError as error:
+        raise UsageError(f"--extra_args {extra_args!r} can't be parted into arguments: {error}") from error
+
+
 def free_port(host: str) -> int:
     """A port that nothing listens on."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -270,6 +284,8 @@ def free_port(host: str) -> int:
 
 def check_port(host: str, port: int) -> None:
     """Refuse a port that something listens on already: its answers would be taken for the judge's."""
+    if not 0 < port < 65536:
+        raise UsageError(f"--port is 1 to 65535, or 0 for a free one, got {port}")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

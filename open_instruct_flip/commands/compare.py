@@ -88,10 +88,12 @@ def _judge_policies(
 ) -> list[Verdict]:
     from rich.console import Console
 
+    from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.tracking.both_judges import read_heldout, responses_of, score_under_both
 
-    client.endpoints()  # raises when no judge is named, before a policy is loaded
+    client.endpoints()
     rows = read_heldout(file)
+    check_endpoints(client)  # before a policy is loaded
     console = Console(stderr=True)
     with console.status("the final policies respond"):
         answered = {run.name: responses_of(run, rows, max_new_tokens) for run in runs}

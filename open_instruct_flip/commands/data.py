@@ -131,6 +131,8 @@ def convert(
     from open_instruct_flip.data.convert import convert as convert_rows
     from open_instruct_flip.data.rows import read_rows, row_count
 
+    if out.exists() and Path(path_or_name).exists() and out.samefile(path_or_name):
+        raise UsageError(f"--out {out} is what is to be converted; give another file")
     bad_rows = BadRows(skip_bad_rows)
     with _progress(read_rows(path_or_name, split=split), row_count([path_or_name], split)) as rows:
         count = convert_rows(rows, out, label=label, first_turn=first_turn, bad_rows=bad_rows, overwrite=overwrite)
@@ -183,6 +185,8 @@ def _print_findings(findings: Iterable[Finding]) -> None:
     from rich.table import Table
 
     table = Table("severity", "kind", "what", "count", "rows", "in")
+    for column in table.columns:
+        column.overflow = "fold"  # a name that is cut off names nothing
     for finding in findings:
         shown = ", ".join(map(str, finding.rows[:ROWS_SHOWN])) + (" ..." if len(finding.rows) > ROWS_SHOWN else "")
         color = "red" if finding.severity == "error" else "yellow"

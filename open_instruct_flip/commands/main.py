@@ -66,6 +66,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except FlipError as error:
         return _fail(str(error), 1)
+    except OSError as error:  # a path that can't be written or made, a full disk
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", 2)
     return code if isinstance(code, int) else 0
 
 

@@ -79,6 +79,8 @@ def _print_summary(summary: Summary, out: Path, config: ScoreConfig) -> None:
 
     from open_instruct_flip.scoring.table import invalid_note, summary_table
 
+    if not summary.num_responses:
+        click.echo("the input holds no rows", err=True)
     Console().print(summary_table(summary, config.prices()))
     click.echo(out)
     if note := invalid_note(summary):

@@ -1,7 +1,8 @@
 """A judge as a reward function for TRL's trainers: `GRPOTrainer(..., reward_funcs=[flip_reward(judge)])`.
 
-TRL calls reward functions with keywords only, awaits those that are coroutine functions, and drops a sample whose
-reward is None from its group's baseline (TRL 1.6 and later), which is just what a judge's failure should be.
+TRL calls reward functions with keywords only and awaits those that are coroutine functions. A None drops a sample only
+where it is the only reward: beside another reward function's value TRL counts it as 0.0. So a judge's failure is given
+the mean of its group, which is no advantage, and None only where a whole batch failed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class RewardFunction(Protocol):
     __name__: str
 
     def __call__(self, *, prompts: Sequence[Prompt], completions: Sequence[Prompt], **columns: Any) -> Awaitable[Any]:
-        """One reward per completion, None where the judge failed."""
+        """One reward per completion; a failed one gets its group's mean, a wholly failed batch None throughout."""
         ...
 
 
@@ -87,7 +88,8 @@ async def _rewards(
 ) -> list[float | None]:
     conversations = [_conversation(prompt) for prompt in prompts]
     responses = [_response(completion) for completion in completions]
-    rewards = await _judge_groups(judge, conversations, responses)
+    groups = _groups(conversations)
+    rewards = await _judge_groups(judge, conversations, responses, groups)
     outage.note(rewards, judge)
     if log_metric:
         for metric, value in _metrics(rewards).items():
@@ -95,17 +97,37 @@ async def _rewards(
     # With failures too: TRL would put the column of an earlier batch beside this one's completions.
     if log_extra and isinstance(judge, FlipJudge):
         log_extra("inferred_instruction", [reward.inferred_instruction or "" for reward in rewards])
-    return [reward.score for reward in rewards]
+    return _with_stand_ins([reward.score for reward in rewards], groups)
 
 
-async def _judge_groups(judge: Judge, conversations: list[list[Message]], responses: list[str]) -> list[Reward]:
+def _with_stand_ins(scores: list[float | None], groups: Sequence[Sequence[int]]) -> list[float | None]:
+    """The scores, failed ones replaced by their group's mean, or by the batch's where a whole group failed."""
+    of_batch = _mean(scores)
+    means = [(members, _mean([scores[i] for i in members])) for members in groups]
+    stand_in = {i: of_batch if mean is None else mean for members, mean in means for i in members}
+    return [stand_in[i] if score is None else score for i, score in enumerate(scores)]
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    valid = [score for score in scores if score is not None]
+    return fmean(valid) if valid else None
+
+
+def _groups(conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
+    """Numbers of the completions that answer the same conversation."""
     groups: dict[str, list[int]] = {}
     for number, conversation in enumerate(conversations):
         groups.setdefault(repr(conversation), []).append(number)
+    return list(groups.values())
+
+
+async def _judge_groups(
+    judge: Judge, conversations: list[list[Message]], responses: list[str], groups: list[list[int]]
+) -> list[Reward]:
     judged = await asyncio.gather(
-        *(judge.score(conversations[members[0]], [responses[i] for i in members]) for members in groups.values())
+        *(judge.score(conversations[members[0]], [responses[i] for i in members]) for members in groups)
     )
-    members = [number for group in groups.values() for number in group]
+    members = [number for group in groups for number in group]
     of_number = dict(zip(members, (reward for rewards in judged for reward in rewards), strict=True))
     return [of_number[number] for number in range(len(responses))]
 

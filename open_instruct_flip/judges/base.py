@@ -13,7 +13,7 @@ from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
 from open_instruct_flip.conversation import Message, check_conversation, final_answer
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS, JudgeConfig
 from open_instruct_flip.prompts import REQUIRED_FIELDS, Prompt, load_prompt
 from open_instruct_flip.reply import UnreadableReply
@@ -138,8 +138,20 @@ class Judge(ABC):
         return {"error": kind, "detail": f"{error}{cut}"}
 
     async def _ask(self, messages: Sequence[Message], schema: dict[str, Any] | None = None) -> Completion:
-        """Send a prompt."""
-        return await self.client.complete(self._request(messages, schema))
+        """Send a prompt.
+
+        Raises:
+            RequestFailed: It brought no answer.
+            JudgeUnusableError: The server gives fewer replies than were asked for, as it does not know `n`.
+        """
+        request = self._request(messages, schema)
+        completion = await self.client.complete(request)
+        if len(completion.texts) < request.n:
+            raise JudgeUnusableError(
+                f"the judge gave {len(completion.texts)} of the {request.n} replies asked for: its server ignores n, "
+                "as `transformers serve` does; use vLLM, or --num_samples 1"
+            )
+        return replace(completion, texts=tuple(_own_words(text, messages[-1]["content"]) for text in completion.texts))
 
     async def _ask_about(
         self,
@@ -220,6 +232,11 @@ def readable(replies: Sequence[str], read: Callable[[str], Verdict]) -> list[Ver
     if not verdicts:
         raise unread[0]
     return verdicts
+
+
+def _own_words(reply: str, prompt: str) -> str:
+    """A reply without the prompt before it, which some servers return along: a response could speak for the judge."""
+    return reply.rpartition(prompt)[2] if prompt else reply
 
 
 def shorten(response: str, max_chars: int) -> str:

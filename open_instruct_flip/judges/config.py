@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -76,6 +77,8 @@ class JudgeConfig:
             raise UsageError(
                 f"--num_samples and --max_tokens must be above 0, got {self.num_samples}, {self.max_tokens}"
             )
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"--temperature must be 0 or above, got {self.temperature}")
         if self.max_response_chars and self.max_response_chars < MIN_RESPONSE_CHARS:
             raise UsageError(
                 f"--max_response_chars is 0 (never cut beforehand) or at least {MIN_RESPONSE_CHARS}, "

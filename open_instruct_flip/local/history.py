@@ -77,7 +77,9 @@ class HistoryCallback(TrainerCallback):
         row = {name: logs.get(key) for name, key in LOGGED.items()}
         row["judge_latency_s"] = logs.get(f"{self._judge}/judge_latency_s")
         row["judge_failure_rate"] = logs.get(f"{self._judge}/failure_rate")
-        if self._judge == "flip":
+        if row["judge_failure_rate"] == 1.0:
+            row["reward"] = row["reward_std"] = None  # nobody gave these zeros
+        elif self._judge == "flip":
             row["f1"] = logs["reward"]
         self._history.log(state.global_step, **row)
         self.rewards.append(logs["reward"])

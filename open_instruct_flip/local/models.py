@@ -104,6 +104,18 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> 
     model.to(dtype)
     tokenizer.save_pretrained(folder)
     _flatten_rope(folder / "config.json")
+    _mark_reply(folder / "tokenizer_config.json")
+
+
+def _mark_reply(tokenizer_config: Path) -> None:
+    """Where a reply starts: `transformers serve` would look for Qwen's marks, and return prompt and reply as one."""
+    config = json.loads(tokenizer_config.read_text("utf-8"))
+    config["response_template"] = {
+        "defaults": {"role": "assistant"},
+        "start_anchor": "<|assistant|>",
+        "fields": {"content": {"close": END, "content": "text"}},
+    }
+    tokenizer_config.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _flatten_rope(config_file: Path) -> None:

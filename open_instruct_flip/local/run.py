@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.probe import check_endpoints
 from open_instruct_flip.client.server import JudgeServer, ServerConfig
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.integrations.trl import flip_reward
@@ -54,8 +55,10 @@ def train_locally(config: LocalConfig) -> LocalResult:
         MissingDependencyError: The packages of the `local` extra are not installed.
         FlipError: The judge server did not start, or stopped answering.
     """
-    run_dir = _run_folder(config)
     policy = _model(config.policy_model, "policy")
+    if config.judge_url:  # before an earlier run is replaced
+        check_endpoints(_client(f"{HOSTED_VLLM}{_model(config.judge_model, 'judge').name}", config.judge_url))
+    run_dir = _run_folder(config)
     train, heldout = read_dataset(Path(config.dataset)) if config.dataset else world.split()
     with _judge(config, run_dir) as judge:
         _quiet(run_dir, config)
@@ -119,8 +122,11 @@ def _judge(config: LocalConfig, run_dir: Path) -> Iterator[Judge]:
 
 
 def _judge_at(config: LocalConfig, settings: JudgeConfig, model: str, url: str) -> Judge:
-    client = ClientConfig(llm_judge_model=model, api_base=url, max_concurrency=JUDGE_CONCURRENCY)
-    return judge_class(config.judge).from_config(settings, client)
+    return judge_class(config.judge).from_config(settings, _client(model, url))
+
+
+def _client(model: str, url: str) -> ClientConfig:
+    return ClientConfig(llm_judge_model=model, api_base=url, max_concurrency=JUDGE_CONCURRENCY)
 
 
 def _quiet(run_dir: Path, config: LocalConfig) -> None:

@@ -87,8 +87,9 @@ async def _first(pending: Pending, judge: Judge) -> tuple[ScoreRow, list[Output]
     """The oldest pending row, once it is finished. An outage of the judge ends the run instead of failing every row."""
     row, task = pending[0]
     outputs = await task
-    if all(output["error"] == FailureKind.UNREACHABLE for output in outputs):
+    if any(output["error"] == FailureKind.UNREACHABLE for output in outputs):
         require_usable(await probe(judge.client.config))
+        outputs = await score_row(judge, row)  # it is back, or another endpoint is there
     pending.popleft()
     return row, outputs
 

@@ -10,7 +10,14 @@ DRY_RUN=""
 ARGUMENTS=()
 while (($#)); do
   case "$1" in
-    --profile) PROFILE="${2:?--profile takes paper, single_gpu or local}"; shift 2 ;;
+    --profile)
+      if (($# < 2)); then
+        echo "error: --profile takes paper, single_gpu or local" >&2
+        exit 2
+      fi
+      PROFILE="$2"
+      shift 2
+      ;;
     --profile=*) PROFILE="${1#*=}"; shift ;;
     --dry_run) DRY_RUN=1; shift ;;
     *) ARGUMENTS+=("$1"); shift ;;
@@ -94,6 +101,10 @@ if [[ -z "$PYTHON" ]]; then
       break
     fi
   done
+fi
+if [[ -n "$PYTHON" && -z "$DRY_RUN" ]] && ! command -v "$PYTHON" >/dev/null; then
+  echo "error: PYTHON=$PYTHON is no program" >&2
+  exit 2
 fi
 # The package is importable from a fresh clone too, so that the launcher can say what is missing.
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"

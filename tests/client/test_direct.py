@@ -1,12 +1,14 @@
 """The direct transport sends what litellm sends."""
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 from judge_double import JudgeDouble
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import JudgeUnusableError, UsageError
 
 CONVERSATION = [
     {"role": "system", "content": "Be brief. {response}"},
@@ -70,6 +72,55 @@ async def test_connections_are_kept():
 def test_other_providers_are_refused():
     with pytest.raises(UsageError, match="hosted_vllm/ models only, got openai/gpt-x"):
         FlipJudge("openai/gpt-x", "http://127.0.0.1:9/v1", judge_transport="direct")
+
+
+@pytest.mark.parametrize("transport", ["litellm", "direct"])
+async def test_a_key_and_a_url_are_read_anew_by_the_next_judge(transport, judge_double, monkeypatch):
+    server, another = judge_double(api_key="right"), judge_double()
+    options = {"judge_transport": transport, "api_key_env": "A_JUDGES_KEY"}
+    monkeypatch.setenv("A_JUDGES_KEY", "wrong")
+    with pytest.raises(JudgeUnusableError, match="refused the API key"):
+        await FlipJudge("hosted_vllm/judge", server.api_base, **options).score(CONVERSATION, ["a response"])
+    monkeypatch.setenv("A_JUDGES_KEY", "right")
+    for url in (server.api_base, another.api_base):
+        monkeypatch.setenv("HOSTED_VLLM_API_BASE", url)
+        (reward,) = await FlipJudge("hosted_vllm/judge", **options).score(CONVERSATION, ["a response"])
+        assert reward.score is not None
+    assert (server.num_requests, another.num_requests) == (2, 1)
+
+
+def run_python(source, *arguments):
+    """Standard output and error of a program in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", source, *arguments], capture_output=True, text=True, timeout=120)
+    return done.stdout, done.stderr
+
+
+FORKED = """
+import os, sys
+from open_instruct_flip import FlipJudge
+judge = FlipJudge("hosted_vllm/judge", sys.argv[1], judge_transport="direct", timeout_s=20, max_attempts=1)
+ask = lambda: judge.score_sync([{"role": "user", "content": "x"}], ["y"])[0].error
+assert ask() is None
+child = os.fork()
+if not child:
+    print(ask(), flush=True)
+    os._exit(0)  # as multiprocessing ends its children
+os.waitpid(child, 0)
+"""
+WITH_CACHE = """
+import sys
+from open_instruct_flip import FlipJudge
+judge = FlipJudge("hosted_vllm/judge", sys.argv[1], cache_dir=sys.argv[2])
+print(judge.score_sync([{"role": "user", "content": "x"}], ["y"])[0].error)
+"""
+
+
+def test_a_forked_process_can_judge_too(judge_double):
+    assert run_python(FORKED, judge_double().api_base) == ("None\n", "")
+
+
+def test_a_script_with_a_cache_ends_without_a_word(judge_double, tmp_path):
+    assert run_python(WITH_CACHE, judge_double().api_base, str(tmp_path)) == ("None\n", "")
 
 
 def test_a_judge_pickles():

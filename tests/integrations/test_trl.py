@@ -39,9 +39,15 @@ async def test_each_prompt_is_judged_as_one_group_and_rewards_keep_their_order()
     completions = [turn(text, "assistant") for text in ("0.1", "0.2", "fail", "0.4")]
     metrics = {}
     rewards = await flip_reward(judge)(prompts=prompts, completions=completions, log_metric=metrics.__setitem__)
-    assert rewards == [0.1, 0.2, None, 0.4]
+    assert rewards == [0.1, 0.2, 0.1, 0.4], "a failure gets its group's mean: beside another reward None would be 0.0"
     assert judge.groups == [(turn("a"), ["0.1", "fail"]), (turn("b"), ["0.2", "0.4"])]
     assert metrics["echo/failure_rate"] == 0.25
+
+
+async def test_a_failed_group_gets_the_batchs_mean_and_a_failed_batch_nothing():
+    reward = flip_reward(EchoJudge())
+    assert await reward(prompts=["a", "b", "b"], completions=["fail", "0.2", "0.4"]) == [pytest.approx(0.3), 0.2, 0.4]
+    assert await reward(prompts=["a", "b"], completions=["fail", "fail"]) == [None, None]
 
 
 async def test_plain_text_prompts_and_completions_are_taken_too():

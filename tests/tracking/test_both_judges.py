@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
         text = "no verdict" if "hopeless" in prompt else REPLY
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        body = json.dumps(
+        self._answer(
             {
                 "id": "1",
                 "object": "chat.completion",
@@ -35,6 +35,12 @@ class Handler(BaseHTTPRequestHandler):
                 "usage": usage,
             }
         )
+
+    def do_GET(self):
+        self._answer({"data": [{"id": "judge"}]})
+
+    def _answer(self, content):
+        body = json.dumps(content)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -171,11 +177,18 @@ def test_a_held_out_line_that_can_not_be_used_is_named(tmp_path, line, says):
         read_heldout(file)
 
 
-def test_wrong_use_is_one_line_before_any_work(two_runs, tmp_path, capsys):
+def test_a_judge_that_is_not_there_is_found_before_a_policy_is_loaded(two_runs, tmp_path, capsys):
+    prompts = write_lines(tmp_path / "prompts.jsonl", [{"prompt": "x"}])
+    judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", "http://127.0.0.1:9/v1"]
+    assert flip(["compare", *two_runs, "--out", str(tmp_path / "out"), "--heldout", str(prompts), *judge]) == 1
+    assert "no judge at http://127.0.0.1:9/v1" in capsys.readouterr().err
+
+
+def test_wrong_use_is_one_line_before_any_work(two_runs, api_base, tmp_path, capsys):
     empty = write_lines(tmp_path / "empty.jsonl", [])
     prompts = write_lines(tmp_path / "prompts.jsonl", [{"prompt": "x"}])
     others = write_lines(tmp_path / "others.jsonl", [{"prompt": "x", "run": "another", "response": "y"}])
-    judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", "http://127.0.0.1:9/v1"]
+    judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", api_base]
     for heldout, options, says in [
         (prompts, [], "no judge model given"),
         (empty, judge, "holds no prompt"),
