@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import json_repair
@@ -19,7 +19,10 @@ MAX_REPAIR_CHARS = 8192
 """How much text behind a key is repaired: 512 tokens are fewer characters, and one takes about 20 us to repair."""
 MAX_OBJECT_STARTS = 64
 """How many opening braces are tried as the start of an object; a sane reply has a handful."""
+MAX_SANE_CHARS = 2048
+"""Longer replies have their long runs of one character shortened before anything is looked for in them."""
 MAX_DEPTH = 8
+MAX_KEY_CHARS = 64
 
 _THINKING_CLOSED = re.compile(
     r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<\|channel\|>final<\|message\|>", re.I
@@ -50,18 +53,7 @@ class Field:
 
         None where it names something else, such as the `max_score` beside a score.
         """
-        name = re.sub(r"[\W_\d]+", "", key).lower()
-        ending = next((n for n, word in enumerate(self._names) if name.endswith(word)), None)
-        if ending is None or _REASONING.search(name):
-            return None
-        more = name.removesuffix(self._names[ending])
-        if more and _SIDE_KEY.match(more):
-            return None
-        return ending, 0 if not more else 1 if _CHIEF_KEY.match(more) else 2
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(re.sub(r"[\W_]+", "", ending) for ending in self.endings)
+        return _fit(self.endings, key) if len(key) <= MAX_KEY_CHARS else None
 
     @cached_property
     def _words(self) -> str:
@@ -85,13 +77,28 @@ class Field:
         return re.compile(rf"^[ \t#>*_\-\d.)\"'`]*+{name}[ *_\"'`]*[:：][ *_]*(?P<value>\S.*)", re.I | re.M)
 
 
+@lru_cache(maxsize=1024)
+def _fit(endings: tuple[str, ...], key: str) -> tuple[int, int] | None:
+    name = re.sub(r"[\W_\d]+", "", key).lower()
+    words = [re.sub(r"[\W_]+", "", ending) for ending in endings]
+    ending = next((n for n, word in enumerate(words) if name.endswith(word)), None)
+    if ending is None or _REASONING.search(name):
+        return None
+    more = name.removesuffix(words[ending])
+    if more and _SIDE_KEY.match(more):
+        return None
+    return ending, 0 if not more else 1 if _CHIEF_KEY.match(more) else 2
+
+
 def find_field(text: str, field: Field) -> Any:
     """The field's value as it stands in a reply, or None.
 
     Complete JSON objects come before cut-off ones, later ones before earlier ones: what a judge says last is its
     answer. A reply that is one JSON string, or a list of strings, is that text itself.
     """
-    answer, thought_aloud = without_thinking(_LONG_RUN.sub(_shortened, text))
+    if len(text) > MAX_SANE_CHARS:
+        text = _LONG_RUN.sub(_shortened, text)
+    answer, thought_aloud = without_thinking(text)
     for document in reversed(list(_documents(answer))):
         value = _search(document, field)
         if value is not None:

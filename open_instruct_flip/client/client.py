@@ -59,6 +59,8 @@ class JudgeClient:
                 await asyncio.sleep(self._wait_s(error, number))
                 number += 1
             else:
+                if number == 1:
+                    return completion
                 return replace(completion, usage=completion.usage + Usage(requests=number - 1))
 
     def _wait_s(self, error: RequestFailed, number: int) -> float:
@@ -83,6 +85,8 @@ class _Connections:
         self.users: weakref.WeakSet[JudgeClient] = weakref.WeakSet()
         self._config = config
         self._slots = asyncio.Semaphore(config.max_concurrency)
+        # One request starts per turn of the loop, so that hundreds at once don't hold up whoever else runs on it.
+        self._door = asyncio.Lock()
         self._in_flight: dict[str | None, int] = dict.fromkeys(config.endpoints(), 0)
         self._rests_until: dict[str | None, float] = {}
         self._lifetime = self._live()
@@ -93,6 +97,8 @@ class _Connections:
         if self._transport is None:
             self._transport = await self._open()
         async with self._slots:
+            async with self._door:
+                await asyncio.sleep(0)
             endpoint = self._least_busy()
             self._in_flight[endpoint] += 1
             started = time.perf_counter()

@@ -151,7 +151,8 @@ class Judge(ABC):
                 f"the judge gave {len(completion.texts)} of the {request.n} replies asked for: its server ignores n, "
                 "as `transformers serve` does; use vLLM, or --num_samples 1"
             )
-        return replace(completion, texts=tuple(_own_words(text, messages[-1]["content"]) for text in completion.texts))
+        texts = tuple(_own_words(text, messages[-1]["content"]) for text in completion.texts)
+        return completion if texts == completion.texts else replace(completion, texts=texts)
 
     async def _ask_about(
         self,
@@ -184,7 +185,9 @@ class Judge(ABC):
                     raise
             else:
                 shortened = [text != response for text, response in zip(texts, responses, strict=True)]
-                return replace(completion, usage=completion.usage + Usage(requests=requests)), shortened
+                if requests:
+                    completion = replace(completion, usage=completion.usage + Usage(requests=requests))
+                return completion, shortened
 
 
 class ResponseJudge(Judge):
