@@ -134,7 +134,9 @@ def bench_serve(
 @contextlib.contextmanager
 def judge_server(vllm_python: str | None) -> Iterator[JudgeServer]:
     """The local judge on vLLM; without CUDA graphs it starts in half a minute on a CPU."""
-    config = ServerConfig(backend="vllm", vllm_python=vllm_python, port=0, extra_args="--enforce-eager")
+    # The grammar of `flip judge serve` allows no white space in JSON, and this judge knows JSON with spaces only.
+    spaced = """--enforce-eager --structured-outputs-config '{"backend": "xgrammar"}'"""
+    config = ServerConfig(backend="vllm", vllm_python=vllm_python, port=0, extra_args=spaced)
     with JudgeServer(LOCAL_JUDGE, config) as server:
         yield server
 
