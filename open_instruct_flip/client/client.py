@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 ENDPOINT_REST_S = 5.0
 """How long an endpoint that could not be reached is passed over while others can."""
+STARTS_PER_TURN = 2
+"""How many requests start in one turn of the event loop: hundreds at once would hold up whoever else runs on it."""
 MAX_RETRY_WAIT_S = 30.0
 EXIT_TIMEOUT_S = 2.0
 
@@ -85,8 +87,7 @@ class _Connections:
         self.users: weakref.WeakSet[JudgeClient] = weakref.WeakSet()
         self._config = config
         self._slots = asyncio.Semaphore(config.max_concurrency)
-        # One request starts per turn of the loop, so that hundreds at once don't hold up whoever else runs on it.
-        self._door = asyncio.Lock()
+        self._door = asyncio.Semaphore(STARTS_PER_TURN)
         self._in_flight: dict[str | None, int] = dict.fromkeys(config.endpoints(), 0)
         self._rests_until: dict[str | None, float] = {}
         self._lifetime = self._live()
