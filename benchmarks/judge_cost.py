@@ -18,20 +18,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from local_vllm import LOCAL_JUDGE, vllm_judge
 from report import machine, show, write
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.client.server import JudgeServer, ServerConfig
 from open_instruct_flip.local import world
 from open_instruct_flip.prompts import load_prompt
 
 GROUP_SIZE = 8
-LOCAL_JUDGE = Path(world.__file__).parent / "models" / "judge"
 VARIANTS: dict[str, dict[str, Any]] = {
     "reasoning, then instruction": {},
     "instruction only": {"reasoning": False},
@@ -131,16 +129,6 @@ def bench_serve(
     }
 
 
-@contextlib.contextmanager
-def judge_server(vllm_python: str | None) -> Iterator[JudgeServer]:
-    """The local judge on vLLM; without CUDA graphs it starts in half a minute on a CPU."""
-    # The grammar of `flip judge serve` allows no white space in JSON, and this judge knows JSON with spaces only.
-    spaced = """--enforce-eager --structured-outputs-config '{"backend": "xgrammar"}'"""
-    config = ServerConfig(backend="vllm", vllm_python=vllm_python, port=0, extra_args=spaced)
-    with JudgeServer(LOCAL_JUDGE, config) as server:
-        yield server
-
-
 @click.command()
 @click.option("--api_base", help="A running vLLM server; else one is started with the local judge.")
 @click.option("--model", default="", help="Its model.")
@@ -160,7 +148,7 @@ def main(
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in [*VARIANTS, "vllm bench serve"]}
     with contextlib.ExitStack() as stack:
         if api_base is None:
-            server = stack.enter_context(judge_server(vllm_python))
+            server = stack.enter_context(vllm_judge(vllm_python))
             api_base, model = server.api_base, server.model_name
         asyncio.run(measure(api_base, model, make_groups(4, seed=0), in_flight, {}))
         for repeat in range(repeats):

@@ -23,13 +23,11 @@ from statistics import fmean
 from typing import Any
 
 import click
+from local_vllm import vllm_judge
 from loopback import loopback_judge
 from report import machine, show
 
-from open_instruct_flip.client.server import JudgeServer, ServerConfig
 from open_instruct_flip.local import examples, world
-
-LOCAL_JUDGE = Path(world.__file__).parent / "models" / "judge"
 
 
 def write_rows(path: Path, count: int) -> None:
@@ -50,8 +48,7 @@ def judge_server(vllm_python: str | None, latency_s: float) -> Iterator[str]:
         with loopback_judge(latency_s) as url:
             yield url
         return
-    config = ServerConfig(port=0, backend="vllm", vllm_python=vllm_python, extra_args="--enforce-eager")
-    with JudgeServer(LOCAL_JUDGE, config) as server:
+    with vllm_judge(vllm_python) as server:
         yield server.api_base
 
 

@@ -177,10 +177,14 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _search(document: Any, field: Field, depth: int = 0) -> Any:
     """The field in a JSON value: its own keys first, then what is nested in it, the last item of a list first."""
     if isinstance(document, dict) and depth < MAX_DEPTH:
-        own = [(field.fit(k), v) for k, v in document.items() if v is not None and not is_placeholder(v)]
-        fits = [fit for fit, _ in own if fit is not None]
-        if fits:
-            return next(v for fit, v in reversed(own) if fit == min(fits))
+        own = [
+            (fit, v)
+            for k, v in document.items()
+            if (fit := field.fit(k)) is not None and v is not None and not is_placeholder(v)
+        ]
+        if own:
+            best = min(fit for fit, _ in own)
+            return next(v for fit, v in reversed(own) if fit == best)
         nested = [v for k, v in document.items() if isinstance(v, (dict, list)) and not _REASONING.search(k.lower())]
         found = [_search(v, field, depth + 1) for v in nested]
         return next((v for v in found if v is not None), None)

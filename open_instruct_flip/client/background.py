@@ -32,7 +32,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="flip-judge", daemon=True)
     thread.start()
-    atexit.register(_stop, loop, thread, os.getpid())
+    atexit.register(_stop, loop, thread)
     return loop
 
 
@@ -40,8 +40,8 @@ def _loop() -> asyncio.AbstractEventLoop:
 os.register_at_fork(after_in_child=_loop.cache_clear)
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owner: int) -> None:
-    if os.getpid() != owner:
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    if not thread.is_alive():  # in a forked process
         return
     asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
     loop.call_soon_threadsafe(loop.stop)

@@ -48,12 +48,11 @@ class ReplyCache:
 
     async def aclose(self) -> None:
         """Close the file."""
-        if self._connection is None:
-            return
-        try:
-            await self._run(self._close)
-        except RuntimeError:  # at the interpreter's end, threads take no more work
-            self._close()
+        if self._connection is not None:
+            try:
+                await self._run(self._connection.close)
+            except RuntimeError:  # at the interpreter's end, threads take no more work
+                self._connection.close()
         self._thread.shutdown()
 
     async def _run(self, work: Callable[..., Result], *arguments: Any) -> Result:
@@ -94,10 +93,6 @@ class ReplyCache:
             )
             self._connection = connection
         return self._connection
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
 
 
 class CachingTransport:

@@ -52,12 +52,16 @@ class ClientConfig:
                 raise UsageError(f"--{name} must be above 0, got {getattr(self, name)!r}")
         if not 0 <= self.retry_wait_s < math.inf:
             raise UsageError(f"--retry_wait_s must be 0 or above, got {self.retry_wait_s!r}")
-        hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
-        if self.judge_transport == "direct" and self.llm_judge_model and not hosted:
+        if self.judge_transport == "direct" and self.llm_judge_model and not self.hosted:
             raise UsageError(
                 f"--judge_transport direct works for {HOSTED_VLLM} models only, got {self.llm_judge_model}; "
                 "leave it at litellm"
             )
+
+    @property
+    def hosted(self) -> bool:
+        """Whether the model is one of litellm's `hosted_vllm` provider."""
+        return self.llm_judge_model.startswith(HOSTED_VLLM)
 
     def endpoints(self) -> tuple[str | None, ...]:
         """The URLs that requests go to; `(None,)` lets litellm's provider choose its own.
@@ -68,12 +72,11 @@ class ClientConfig:
         """
         if not self.llm_judge_model:
             raise UsageError("no judge model given: set --llm_judge_model, for example hosted_vllm/Qwen/Qwen3-4B")
-        hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
         if self.llm_judge_model == HOSTED_VLLM:
             raise UsageError(f"--llm_judge_model {HOSTED_VLLM} lacks the served name, for example Qwen/Qwen3-4B")
-        given = self.api_base or (os.environ.get("HOSTED_VLLM_API_BASE") if hosted else None) or ""
+        given = self.api_base or (os.environ.get("HOSTED_VLLM_API_BASE") if self.hosted else None) or ""
         urls = tuple(url.strip().rstrip("/") for url in given.split(",") if url.strip())
-        if hosted and not urls:
+        if self.hosted and not urls:
             raise UsageError(
                 f"{self.llm_judge_model} needs the URL of its server: give --api_base http://HOST:PORT/v1 or set "
                 "HOSTED_VLLM_API_BASE (start one with `flip judge serve MODEL`)"
@@ -92,8 +95,7 @@ class ClientConfig:
             UsageError: `api_key_env` names a variable that is not set.
         """
         if self.api_key_env is None:
-            hosted = self.llm_judge_model.startswith(HOSTED_VLLM)
-            return os.environ.get("HOSTED_VLLM_API_KEY") if hosted else None
+            return os.environ.get("HOSTED_VLLM_API_KEY") if self.hosted else None
         if self.api_key_env not in os.environ:
             raise UsageError(f"--api_key_env names {self.api_key_env}, which is not set")
         return os.environ[self.api_key_env]

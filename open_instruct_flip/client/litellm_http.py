@@ -24,9 +24,7 @@ class ExchangeHandler(AsyncHTTPHandler):
 
     async def post(self, url: str, data: Any = None, headers: dict[str, str] | None = None, **_: Any) -> httpx.Response:
         """Send a request; raises what `post_chat` raises, which litellm then wraps in errors of its own."""
-        content = await post_chat(self._session, url, data, headers or {}, where=self._where, model=self._model)
-        parse_answer(content, where=self._where)
-        return httpx.Response(200, content=content, headers=_JSON)
+        return await _exchange(self._session, url, data, headers or {}, where=self._where, model=self._model)
 
 
 class ExchangeTransport(httpx.AsyncBaseTransport):
@@ -39,9 +37,15 @@ class ExchangeTransport(httpx.AsyncBaseTransport):
         """Send a request; raises what `post_chat` raises, which openai and litellm then wrap."""
         headers = {name: request.headers[name] for name in ("authorization", "content-type")}
         body = await request.aread()
-        content = await post_chat(self._session, str(request.url), body, headers, where=self._where, model=self._model)
-        parse_answer(content, where=self._where)
-        return httpx.Response(200, content=content, headers=_JSON)
+        return await _exchange(self._session, str(request.url), body, headers, where=self._where, model=self._model)
+
+
+async def _exchange(
+    session: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str], *, where: str, model: str
+) -> httpx.Response:
+    content = await post_chat(session, url, body, headers, where=where, model=model)
+    parse_answer(content, where=where)
+    return httpx.Response(200, content=content, headers=_JSON)
 
 
 _JSON = {"content-type": "application/json"}

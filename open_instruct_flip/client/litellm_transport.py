@@ -134,19 +134,18 @@ def _client_on(
     session: aiohttp.ClientSession, endpoint: str | None, key: str | None, where: str, model: str
 ) -> dict[str, Any]:
     """The client that this litellm takes for hosted_vllm, on our session."""
-    import httpx
-    import openai
-
     from open_instruct_flip.client.litellm_http import ExchangeHandler, ExchangeTransport
 
     major, minor = version("litellm").split(".")[:2]
     if (int(major), int(minor)) >= (1, 82):
         return {"client": ExchangeHandler(session, where=where, model=model)}
+
+    import httpx
+    import openai
+
     http_client = httpx.AsyncClient(transport=ExchangeTransport(session, where=where, model=model))
-    # litellm's own stand-in for no key
-    client = openai.AsyncOpenAI(
-        api_key=key or "fake-api-key", base_url=endpoint, max_retries=0, http_client=http_client
-    )
+    key = key or "fake-api-key"  # litellm's own stand-in for no key
+    client = openai.AsyncOpenAI(api_key=key, base_url=endpoint, max_retries=0, http_client=http_client)
     # The client has the key. Given to this litellm as well, it would stand in its debug log.
     return {"client": client, "api_key": None}
 

@@ -24,7 +24,6 @@ PROBE_TIMEOUT_S = 5.0
 MAX_NAMES_SHOWN = 8
 OPENAI_COMPATIBLE = (HOSTED_VLLM, "openai/")
 """Providers whose `api_base` has `/models` with the names that requests use."""
-_USUAL_KEYS = {HOSTED_VLLM: "HOSTED_VLLM_API_KEY", "openai/": "OPENAI_API_KEY"}
 
 State = Literal["ready", "down", "refused", "no_model", "wrong_url"]
 
@@ -79,7 +78,7 @@ async def probe(config: ClientConfig) -> list[EndpointReport]:
         UsageError: The configuration has no model or no URL, or names a key that is not set.
     """
     urls = [url for url in config.endpoints() if url is not None]
-    key = config.api_key() or _usual_key(config.llm_judge_model)
+    key = config.api_key() or _openai_key(config.llm_judge_model)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with aiohttp.ClientSession(headers=headers) as session:
         return list(await asyncio.gather(*(_report(session, url, config) for url in urls)))
@@ -159,6 +158,6 @@ async def _is_healthy(session: aiohttp.ClientSession, url: str) -> bool:
     return status == 200
 
 
-def _usual_key(model: str) -> str | None:
+def _openai_key(model: str) -> str | None:
     """The key that litellm takes from the environment by itself."""
-    return next((os.environ.get(name) for provider, name in _USUAL_KEYS.items() if model.startswith(provider)), None)
+    return os.environ.get("OPENAI_API_KEY") if model.startswith("openai/") else None

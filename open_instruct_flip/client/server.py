@@ -83,7 +83,7 @@ class JudgeServer:
         self._folder = check_model(str(model))
         self.backend = choose_backend(self.config)
         check_exposure(self.config, self.backend)
-        check_extra_args(self.config.extra_args)
+        self._extra_arguments = _parted(self.config.extra_args)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.config.port or free_port(self.config.host)
         self.model_name = self._folder.name if self._folder else str(model)
@@ -123,7 +123,7 @@ class JudgeServer:
             device = ("cpu" if not _has_cuda() else "auto") if config.device == "auto" else config.device
             command += ["--device", device, "--continuous-batching"]
             command += ["--dtype", "float32", *_SMALL_CACHE] if device == "cpu" else []
-        return command + shlex.split(config.extra_args)
+        return command + self._extra_arguments
 
     def start(self) -> Self:
         """Start the server and wait until it answers.
@@ -218,6 +218,7 @@ def choose_backend(config: ServerConfig) -> Literal["vllm", "transformers"]:
     """The server program to run.
 
     Raises:
+        UsageError: `vllm_python` names no program.
         MissingDependencyError: It is not installed.
     """
     if config.vllm_python and not shutil.which(config.vllm_python):
@@ -266,10 +267,9 @@ def check_exposure(config: ServerConfig, backend: str) -> None:
         raise UsageError(f"--host {config.host} can be reached from other machines: set --api_key_env as well")
 
 
-def check_extra_args(extra_args: str) -> None:
-    """Refuse arguments that no shell could part."""
+def _parted(extra_args: str) -> list[str]:
     try:
-        shlex.split(extra_args)
+        return shlex.split(extra_args)
     except ValueError as error:
         raise UsageError(f"--extra_args {extra_args!r} can't be parted into arguments: {error}") from error
 

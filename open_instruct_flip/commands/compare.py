@@ -91,7 +91,6 @@ def _judge_policies(
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.tracking.both_judges import read_heldout, responses_of, score_under_both
 
-    client.endpoints()
     rows = read_heldout(file)
     check_endpoints(client)  # before a policy is loaded
     console = Console(stderr=True)

@@ -18,7 +18,7 @@ from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
-from open_instruct_flip.rewards import Reward
+from open_instruct_flip.rewards import Reward, with_stand_ins
 
 Prompt = str | list[Message]
 LogMetric = Callable[[str, float], None]
@@ -97,20 +97,18 @@ async def _rewards(
     # With failures too: TRL would put the column of an earlier batch beside this one's completions.
     if log_extra and isinstance(judge, FlipJudge):
         log_extra("inferred_instruction", [reward.inferred_instruction or "" for reward in rewards])
-    return _with_stand_ins([reward.score for reward in rewards], groups)
+    return _by_group([reward.score for reward in rewards], groups)
 
 
-def _with_stand_ins(scores: list[float | None], groups: Sequence[Sequence[int]]) -> list[float | None]:
+def _by_group(scores: list[float | None], groups: Sequence[Sequence[int]]) -> list[float | None]:
     """The scores, failed ones replaced by their group's mean, or by the batch's where a whole group failed."""
-    of_batch = _mean(scores)
-    means = [(members, _mean([scores[i] for i in members])) for members in groups]
-    stand_in = {i: of_batch if mean is None else mean for members, mean in means for i in members}
-    return [stand_in[i] if score is None else score for i, score in enumerate(scores)]
-
-
-def _mean(scores: Sequence[float | None]) -> float | None:
     valid = [score for score in scores if score is not None]
-    return fmean(valid) if valid else None
+    of_batch = fmean(valid) if valid else None
+    filled = list(scores)
+    for members in groups:
+        for i, score in zip(members, with_stand_ins([scores[i] for i in members], of_batch), strict=True):
+            filled[i] = score
+    return filled
 
 
 def _groups(conversations: Sequence[Sequence[Message]]) -> list[list[int]]:

@@ -22,6 +22,13 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
+# Where a reply starts: `transformers serve` would look for Qwen's marks, and return prompt and reply as one.
+RESPONSE_TEMPLATE = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|assistant|>",
+    "fields": {"content": {"close": END, "content": "text"}},
+}
+
 
 def model_path(name: str, models_dir: str | Path | None = None) -> Path:
     """Folder of the "judge" or "policy" that ships with the package, or of one in another folder.
@@ -52,7 +59,12 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, padding_side="left", model_max_length=1024
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        padding_side="left",
+        model_max_length=1024,
+        response_template=RESPONSE_TEMPLATE,
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
@@ -104,18 +116,6 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> 
     model.to(dtype)
     tokenizer.save_pretrained(folder)
     _flatten_rope(folder / "config.json")
-    _mark_reply(folder / "tokenizer_config.json")
-
-
-def _mark_reply(tokenizer_config: Path) -> None:
-    """Where a reply starts: `transformers serve` would look for Qwen's marks, and return prompt and reply as one."""
-    config = json.loads(tokenizer_config.read_text("utf-8"))
-    config["response_template"] = {
-        "defaults": {"role": "assistant"},
-        "start_anchor": "<|assistant|>",
-        "fields": {"content": {"close": END, "content": "text"}},
-    }
-    tokenizer_config.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _flatten_rope(config_file: Path) -> None:

@@ -57,7 +57,7 @@ def train_locally(config: LocalConfig) -> LocalResult:
     """
     policy = _model(config.policy_model, "policy")
     if config.judge_url:  # before an earlier run is replaced
-        check_endpoints(_client(f"{HOSTED_VLLM}{_model(config.judge_model, 'judge').name}", config.judge_url))
+        check_endpoints(_client(_given_judge(config), config.judge_url))
     run_dir = _run_folder(config)
     train, heldout = read_dataset(Path(config.dataset)) if config.dataset else world.split()
     with _judge(config, run_dir) as judge:
@@ -108,17 +108,21 @@ def _model(given: str | None, name: str) -> Path:
 @contextmanager
 def _judge(config: LocalConfig, run_dir: Path) -> Iterator[Judge]:
     """The judge, with a server of its own unless one is given."""
-    folder = _model(config.judge_model, "judge")
     settings = JudgeConfig(max_tokens=96)
     if config.judge_url:
-        yield _judge_at(config, settings, f"{HOSTED_VLLM}{folder.name}", config.judge_url)
+        yield _judge_at(config, settings, _given_judge(config), config.judge_url)
         return
     backend = "vllm" if config.vllm_python else config.backend
     server = ServerConfig(port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024)
-    running = JudgeServer(folder, server, log_path=run_dir / "judge_server.log")
+    running = JudgeServer(_model(config.judge_model, "judge"), server, log_path=run_dir / "judge_server.log")
     run_dir.mkdir(parents=True, exist_ok=True)
     with running:
         yield _judge_at(config, settings, running.llm_judge_model, running.api_base)
+
+
+def _given_judge(config: LocalConfig) -> str:
+    """The model's name on a server that runs already: that of its folder."""
+    return f"{HOSTED_VLLM}{_model(config.judge_model, 'judge').name}"
 
 
 def _judge_at(config: LocalConfig, settings: JudgeConfig, model: str, url: str) -> Judge:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.integrations.open_instruct.copying import copy_rate, mask_copies
 from open_instruct_flip.integrations.open_instruct.options import CopyGuard, OnFailure
-from open_instruct_flip.rewards import Reward
+from open_instruct_flip.rewards import Reward, with_stand_ins
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def final_scores(
     *,
     guard: CopyGuard,
     on_failure: OnFailure,
-    recent_mean: float = 0.5,
+    recent_mean: float,
 ) -> list[float]:
     """One score per reward, in [0, 1], with the copy guard applied and failures replaced.
 
@@ -65,16 +64,16 @@ def final_scores(
     Example:
         >>> from open_instruct_flip.rewards import FailureKind, Reward
         >>> rewards = [Reward(score=0.2), Reward(error=FailureKind.TIMEOUT), Reward(score=0.6)]
-        >>> final_scores(rewards, [0.0, 0.0, 0.5], guard="penalize", on_failure="group_mean")
+        >>> final_scores(rewards, [0.0, 0.0, 0.5], guard="penalize", on_failure="group_mean", recent_mean=0.5)
         [0.2, 0.25, 0.3]
     """
     scores = [_guarded(reward, rate, guard) for reward, rate in zip(rewards, rates, strict=True)]
     if on_failure == "raise" and None in scores:
         failed = rewards[scores.index(None)]
         raise FlipError(f"a judgement failed and --flip_on_failure is raise: {failed.error}: {failed.detail}")
-    valid = [score for score in scores if score is not None]
-    substitute = 0.0 if on_failure == "zero" else fmean(valid) if valid else recent_mean
-    return [substitute if score is None else score for score in scores]
+    if on_failure == "zero":
+        return [score or 0.0 for score in scores]
+    return with_stand_ins(scores, recent_mean)
 
 
 def _guarded(reward: Reward, rate: float, guard: CopyGuard) -> float | None:

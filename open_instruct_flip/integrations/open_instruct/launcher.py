@@ -55,7 +55,7 @@ def _run_trainer(arguments: Sequence[str]) -> None:
     sys.argv = [TRAINER, *arguments]
     try:
         runpy.run_module(TRAINER, run_name="__main__", alter_sys=True)
-    except Exception as error:
+    except Exception as error:  # Ray wraps what its workers raise in classes of its own
         reason = _judge_failure(error)
         if reason is None:
             raise
