@@ -26,8 +26,8 @@ from local_vllm import LOCAL_JUDGE, vllm_judge
 from report import machine, show, write
 
 from open_instruct_flip import FlipJudge
+from open_instruct_flip.judges.prompt import load_prompt
 from open_instruct_flip.local import world
-from open_instruct_flip.prompts import load_prompt
 
 GROUP_SIZE = 8
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from open_instruct_flip.client.server import JudgeServer, ServerConfig
 from open_instruct_flip.local.models import model_path
+from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
 
 LOCAL_JUDGE = model_path("judge")
-# Without CUDA graphs it starts in half a minute on a CPU. The grammar of `flip judge serve` allows no white space in
+# Without CUDA graphs it starts in half a minute on a CPU. The grammar of `flip serve judge` allows no white space in
 # JSON, and this judge knows JSON with spaces only.
 _ARGUMENTS = """--enforce-eager --structured-outputs-config '{"backend": "xgrammar"}'"""
 

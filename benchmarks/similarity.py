@@ -21,7 +21,7 @@ from collections.abc import Callable
 import click
 from report import machine, show, write
 
-from open_instruct_flip.similarity import f1_score
+from open_instruct_flip.similarity.f1 import f1_score
 
 GROUP_SIZE = 8
 VOCABULARY = 20_000

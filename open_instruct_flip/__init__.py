@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from open_instruct_flip.integrations.open_instruct import register as register
     from open_instruct_flip.judges.flip import FlipJudge as FlipJudge
     from open_instruct_flip.judges.pointwise import PointwiseJudge as PointwiseJudge
-    from open_instruct_flip.reply import UnreadableReply as UnreadableReply
-    from open_instruct_flip.reply import inferred_instruction as inferred_instruction
+    from open_instruct_flip.judges.reply import UnreadableReply as UnreadableReply
+    from open_instruct_flip.judges.reply import inferred_instruction as inferred_instruction
     from open_instruct_flip.rewards import FailureKind as FailureKind
     from open_instruct_flip.rewards import Reward as Reward
     from open_instruct_flip.rewards import Usage as Usage
-    from open_instruct_flip.similarity import f1_score as f1_score
+    from open_instruct_flip.similarity.f1 import f1_score as f1_score
 
 _HOMES = {
     "FailureKind": "rewards",
     "FlipJudge": "judges.flip",
     "PointwiseJudge": "judges.pointwise",
     "Reward": "rewards",
-    "UnreadableReply": "reply",
+    "UnreadableReply": "judges.reply",
     "Usage": "rewards",
-    "f1_score": "similarity",
-    "inferred_instruction": "reply",
+    "f1_score": "similarity.f1",
+    "inferred_instruction": "judges.reply",
     "register": "integrations.open_instruct",
 }
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -16,7 +16,7 @@ DATA_PARALLEL="${DATA_PARALLEL:-1}"            # replicas, one GPU each
 READY_TIMEOUT="${READY_TIMEOUT:-1800}"         # seconds for download, load and warm-up
 
 if ! command -v vllm > /dev/null; then
-  echo "error: no vllm command here; install vLLM (https://docs.vllm.ai), or without a GPU: flip judge serve MODEL" >&2
+  echo "error: no vllm command here; install vLLM (https://docs.vllm.ai), or without a GPU: flip serve judge MODEL" >&2
   exit 2
 fi
 

@@ -79,7 +79,7 @@ class ClientConfig:
         if self.hosted and not urls:
             raise UsageError(
                 f"{self.llm_judge_model} needs the URL of its server: give --api_base http://HOST:PORT/v1 or set "
-                "HOSTED_VLLM_API_BASE (start one with `flip judge serve MODEL`)"
+                "HOSTED_VLLM_API_BASE (start one with `flip serve judge MODEL`)"
             )
         for url in urls:
             if not url.startswith(("http://", "https://")):

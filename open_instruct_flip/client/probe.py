@@ -97,7 +97,7 @@ async def _report(session: aiohttp.ClientSession, url: str, config: ClientConfig
     except (aiohttp.ClientError, OSError) as error:
         errno = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(errno) if errno else str(error) or type(error).__name__
-        remedy = "start it with `flip judge serve MODEL`, or correct --api_base"
+        remedy = "start it with `flip serve judge MODEL`, or correct --api_base"
         return EndpointReport(url, "down", f"no judge at {url} ({reason}); {remedy}")
     return _read(url, status, body, config, time.perf_counter() - started)
 

@@ -14,9 +14,9 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.config import JudgeConfig
 
 if TYPE_CHECKING:
-    from open_instruct_flip.tracking.both_judges import Verdict
-    from open_instruct_flip.tracking.run import Run
-    from open_instruct_flip.tracking.summary import SummaryLine
+    from open_instruct_flip.compare.both_judges import Verdict
+    from open_instruct_flip.compare.run import Run
+    from open_instruct_flip.compare.summary import SummaryLine
 
 
 @click.command()
@@ -62,9 +62,9 @@ def compare(
     A RUN is a folder of a local run, a trainer's checkpoint folder, an offline W&B run folder, or an online W&B run
     entity/project/run. The last line printed is the path of the picture.
     """
-    from open_instruct_flip.tracking.comparison import write_comparison
-    from open_instruct_flip.tracking.sources import read_runs
-    from open_instruct_flip.tracking.summary import check_shared, default_window, summarize
+    from open_instruct_flip.compare.comparison import write_comparison
+    from open_instruct_flip.compare.sources import read_runs
+    from open_instruct_flip.compare.summary import check_shared, default_window, summarize
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; give a folder")
@@ -76,7 +76,7 @@ def compare(
     files = write_comparison(out, read, lines, verdicts, smoothing)
     _print_tables(read, lines, verdicts, smoothing)
     if wandb_report:
-        from open_instruct_flip.tracking.wandb_report import create_report
+        from open_instruct_flip.compare.wandb_report import create_report
 
         click.echo(f"W&B report: {create_report(read)}")
     click.echo(f"page: {files.page}")
@@ -89,7 +89,7 @@ def _judge_policies(
     from rich.console import Console
 
     from open_instruct_flip.client.probe import check_endpoints
-    from open_instruct_flip.tracking.both_judges import read_heldout, responses_of, score_under_both
+    from open_instruct_flip.compare.both_judges import read_heldout, responses_of, score_under_both
 
     rows = read_heldout(file)
     check_endpoints(client)  # before a policy is loaded
@@ -103,8 +103,8 @@ def _judge_policies(
 def _print_tables(runs: Sequence[Run], lines: Sequence[SummaryLine], verdicts: Sequence[Verdict], window: int) -> None:
     from rich.console import Console
 
-    from open_instruct_flip.tracking.figure import scales_differ
-    from open_instruct_flip.tracking.tables import summary_table, verdict_table
+    from open_instruct_flip.compare.figure import scales_differ
+    from open_instruct_flip.compare.tables import summary_table, verdict_table
 
     for note in (note for run in runs for note in run.notes):
         click.echo(f"note: {note}", err=True)

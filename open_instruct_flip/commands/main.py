@@ -13,7 +13,7 @@ from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageEr
 # Name -> (file in this folder, its click command, one line for `flip --help`). Files are imported when called.
 COMMANDS = {
     "score": ("score", "score", "Judge a file of responses."),
-    "judge": ("judge", "judge", "Start a judge server."),
+    "serve": ("serve", "serve", "Start a judge server."),
     "local": ("local", "local", "Train against FLIP on this machine, without a GPU."),
     "train": ("train", "train", "Train with Open Instruct's grpo_fast."),
     "data": ("data", "data", "Build, validate and convert RLVR datasets."),

@@ -11,11 +11,11 @@ from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.options import config_options
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
 from open_instruct_flip.judges.config import JudgeConfig
-from open_instruct_flip.scoring.config import ScoreConfig
+from open_instruct_flip.score.config import ScoreConfig
 
 if TYPE_CHECKING:
     from open_instruct_flip.judges.base import Judge
-    from open_instruct_flip.scoring.summary import Summary
+    from open_instruct_flip.score.summary import Summary
 
 INTERRUPTED = 130
 
@@ -32,7 +32,7 @@ def score(source: Path, out: Path, config: ScoreConfig, client: ClientConfig, ju
     """
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judges.registry import judge_class
-    from open_instruct_flip.scoring.run import check_run
+    from open_instruct_flip.score.run import check_run
 
     judge = judge_class(config.judge).from_config(judge_config, client)
     check_run(source, out, judge, config)
@@ -56,15 +56,15 @@ def _score(source: Path, out: Path, judge: Judge, config: ScoreConfig) -> Summar
 
     from rich.console import Console
 
-    from open_instruct_flip.scoring.progress import shown
-    from open_instruct_flip.scoring.rows import input_size
+    from open_instruct_flip.score.progress import shown
+    from open_instruct_flip.score.rows import input_size
 
     with shown(input_size(source), Console(stderr=True)) as watch:
         if config.ray:
-            from open_instruct_flip.scoring.on_ray import score_file_on_ray
+            from open_instruct_flip.score.on_ray import score_file_on_ray
 
             return score_file_on_ray(source, out, judge, config, watch)
-        from open_instruct_flip.scoring.run import score_file
+        from open_instruct_flip.score.run import score_file
 
         return asyncio.run(score_file(source, out, judge, config, watch))
 
@@ -77,7 +77,7 @@ def _how_to_go_on(out: Path, config: ScoreConfig) -> str:
 def _print_summary(summary: Summary, out: Path, config: ScoreConfig) -> None:
     from rich.console import Console
 
-    from open_instruct_flip.scoring.table import invalid_note, summary_table
+    from open_instruct_flip.score.table import invalid_note, summary_table
 
     if not summary.num_responses:
         click.echo("the input holds no rows", err=True)

@@ -12,7 +12,7 @@ from open_instruct_flip.data.labels import FLIP_LABELS, known_labels, listed, se
 from open_instruct_flip.data.rows import Row, read_rows
 from open_instruct_flip.data.shapes import conversation_key
 from open_instruct_flip.errors import MissingDependencyError, UsageError
-from open_instruct_flip.similarity import is_scorable
+from open_instruct_flip.similarity.f1 import is_scorable
 
 Severity = Literal["error", "warning"]
 

@@ -15,8 +15,8 @@ from open_instruct_flip.client.request import ChatRequest, Completion, RequestFa
 from open_instruct_flip.conversation import Message, check_conversation, final_answer
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS, JudgeConfig
-from open_instruct_flip.prompts import REQUIRED_FIELDS, Prompt, load_prompt
-from open_instruct_flip.reply import UnreadableReply
+from open_instruct_flip.judges.prompt import REQUIRED_FIELDS, Prompt, load_prompt
+from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 Verdict = TypeVar("Verdict")

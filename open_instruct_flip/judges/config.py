@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from open_instruct_flip.conversation import Target
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.similarities import DEFAULT_EMBEDDING_MODEL, SimilarityName
+from open_instruct_flip.similarity.measures import DEFAULT_EMBEDDING_MODEL, SimilarityName
 
 ListwiseReward = Literal["best", "rank"]
 MIN_RESPONSE_CHARS = 256

@@ -14,10 +14,10 @@ from typing import Any
 from open_instruct_flip.client.request import Completion
 from open_instruct_flip.conversation import Message, hide_instruction
 from open_instruct_flip.judges.base import ResponseJudge, readable
-from open_instruct_flip.reply import inferred_instruction
+from open_instruct_flip.judges.reply import inferred_instruction
 from open_instruct_flip.rewards import FailureKind, Reward
-from open_instruct_flip.similarities import check_available, similarity
-from open_instruct_flip.similarity import TokenF1, f1_score, is_scorable
+from open_instruct_flip.similarity.f1 import TokenF1, f1_score, is_scorable
+from open_instruct_flip.similarity.measures import check_available, similarity
 
 INSTRUCTION_SCHEMA = {"instruction": {"type": "string"}}
 REASONED_SCHEMA = {"reasoning": {"type": "string"}, **INSTRUCTION_SCHEMA}

@@ -12,7 +12,7 @@ from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import failed_request, readable
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
-from open_instruct_flip.reply import UnreadableReply, best, ranking
+from open_instruct_flip.judges.reply import UnreadableReply, best, ranking
 from open_instruct_flip.rewards import Reward
 
 

@@ -13,7 +13,7 @@ from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.judges.base import failed_request, readable
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
-from open_instruct_flip.reply import UnreadableReply, choice
+from open_instruct_flip.judges.reply import UnreadableReply, choice
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 CHOICE_SCHEMA = {"reasoning": {"type": "string"}, "winner": {"type": "string", "enum": ["A", "B", "tie"]}}

@@ -9,7 +9,7 @@ from typing import Any
 from open_instruct_flip.client.request import Completion
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.judges.base import ResponseJudge, readable
-from open_instruct_flip.reply import pointwise_score
+from open_instruct_flip.judges.reply import pointwise_score
 
 SCORE_SCHEMA = {"reasoning": {"type": "string"}, "score": {"type": "integer", "minimum": 1, "maximum": 10}}
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from statistics import correlation, fmean
 from typing import TYPE_CHECKING, Any
 
+from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction, pointwise_score
 from open_instruct_flip.local import examples, world
 from open_instruct_flip.local.build_config import BuildConfig
 from open_instruct_flip.local.generation import generate
 from open_instruct_flip.local.models import new_judge, new_policy, save_model, train_tokenizer
 from open_instruct_flip.local.training import Stage, train
-from open_instruct_flip.reply import UnreadableReply, inferred_instruction, pointwise_score
-from open_instruct_flip.similarity import f1_score
+from open_instruct_flip.similarity.f1 import f1_score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from open_instruct_flip.conversation import Message
+from open_instruct_flip.judges.prompt import load_prompt
 from open_instruct_flip.local import world
 from open_instruct_flip.local.world import CONSTRAINTS, Spec
-from open_instruct_flip.prompts import load_prompt
 
 # What an untrained policy does whatever it is asked; it still does the family's task, in the family's first form.
 HABIT = {"topic": "cats", "count": "three", "tone": "cheerful", "edge": "ending with Done"}

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from open_instruct_flip.compare.history import RunHistory
 from open_instruct_flip.local import world
 from open_instruct_flip.local.build import answers
-from open_instruct_flip.tracking.history import RunHistory
 
 # What TRL logs, by the name it has in a run's history.
 LOGGED = {

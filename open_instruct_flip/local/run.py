@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
-from open_instruct_flip.client.server import JudgeServer, ServerConfig
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.base import Judge
@@ -25,6 +24,7 @@ from open_instruct_flip.local import world
 from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.dataset import read_dataset
 from open_instruct_flip.local.models import model_path
+from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -126,7 +126,7 @@ if [[ "$LABEL" != "$DATASET_LABEL" ]]; then
   LABELS=(--remap_verifier "$DATASET_LABEL=$LABEL")
 fi
 
-run "${PYTHON:-python3}" -m open_instruct_flip.train \
+run "${PYTHON:-python3}" -m open_instruct_flip train \
   --exp_name "$RUN_NAME" \
   --model_name_or_path "$POLICY" \
   ${CHAT_TEMPLATE:+--chat_template_name "$CHAT_TEMPLATE"} \

@@ -64,7 +64,7 @@ def test_a_judge_that_is_not_there_fails_the_command(capsys):
     with JudgeDouble() as server:
         pass
     assert run(["doctor", "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]) == 1
-    assert "flip judge serve" in capsys.readouterr().out
+    assert "flip serve judge" in capsys.readouterr().out
 
 
 def test_a_hosted_model_without_a_url():

@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from open_instruct_flip.reply import UnreadableReply, best, choice, inferred_instruction, pointwise_score, ranking
-from open_instruct_flip.similarity import f1_score
+from open_instruct_flip.judges.reply import (
+    UnreadableReply,
+    best,
+    choice,
+    inferred_instruction,
+    pointwise_score,
+    ranking,
+)
+from open_instruct_flip.similarity.f1 import f1_score
 
 TRUE = 'Explain "soil degradation" to a child, in two sentences.'
 REASONING = "The response explains soil degradation in simple words, so a child is the reader."

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from open_instruct_flip import similarities
 from open_instruct_flip.errors import MissingDependencyError, UsageError
-from open_instruct_flip.similarities import similarity
+from open_instruct_flip.similarity.measures import similarity
 
 LIGHT = [name for name in similarities.SIMILARITIES if name != "embedding"]
 TRUE = "what is soil degradation?"

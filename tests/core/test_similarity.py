@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from open_instruct_flip.similarity import f1_score, is_scorable
+from open_instruct_flip.similarity.f1 import f1_score, is_scorable
 
 PIECES = [
     "a",

@@ -3,10 +3,10 @@
 import pytest
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.client.server import JudgeServer, ServerConfig
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.local.models import model_path
+from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
 
 URL = "http://127.0.0.1:9/v1"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from judge_double import JudgeDouble
 
 from open_instruct_flip import FlipJudge, f1_score
-from open_instruct_flip.reply import UnreadableReply, inferred_instruction
+from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction
 from open_instruct_flip.rewards import FailureKind
 
 TRUE = 'Explain "soil loss" to a child, in two sentences.'

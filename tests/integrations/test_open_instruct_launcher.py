@@ -80,7 +80,7 @@ def flags(server, folder):
 
 
 def test_trainer_runs_as_main_with_flip_in_it(judge_server, dataset):
-    done = launch_process("-m", "open_instruct_flip.train", *flags(judge_server, dataset(row())), "--seed", "3")
+    done = launch_process("-m", "open_instruct_flip", "train", *flags(judge_server, dataset(row())), "--seed", "3")
     assert done.returncode == 0, done.stderr
     assert "TRAINED FlipRewardConfig" in done.stdout
     assert "'general-flip'" in done.stdout
@@ -94,7 +94,7 @@ def test_flip_train_is_the_same(judge_server, dataset):
 
 
 def test_help_shows_flip_flags_beside_open_instructs():
-    done = launch_process("-m", "open_instruct_flip.train", "--help")
+    done = launch_process("-m", "open_instruct_flip", "train", "--help")
     assert done.returncode == 0
     for flag in ("--flip_api_base", "--flip_on_failure", "--llm_judge_model", "--seed"):
         assert flag in done.stdout
@@ -143,7 +143,7 @@ def test_single_file_is_refused(launch, judge_server, dataset):
 
 
 def test_unknown_hub_dataset_is_left_to_open_instruct(judge_server):
-    command = ("-m", "open_instruct_flip.train", *flags(judge_server, "nobody/nothing"))
+    command = ("-m", "open_instruct_flip", "train", *flags(judge_server, "nobody/nothing"))
     done = launch_process(*command, HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert "nobody/nothing is not checked" in done.stderr

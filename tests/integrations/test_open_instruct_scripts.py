@@ -185,7 +185,7 @@ def test_judge_server_that_ends_early_is_an_error(fake_vllm, unused_tcp_port):
 def test_judge_server_without_vllm():
     done = run("scripts/serve_judge.sh")
     assert done.returncode == 2
-    assert "flip judge serve" in done.stderr
+    assert "flip serve judge" in done.stderr
 
 
 def _refuses(port):

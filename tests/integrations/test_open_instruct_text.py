@@ -19,7 +19,7 @@ from open_instruct_flip.integrations.open_instruct.options import (
 )
 from open_instruct_flip.integrations.open_instruct.query import read_open_query, read_query
 from open_instruct_flip.judges.config import JudgeConfig
-from open_instruct_flip.prompts import load_prompt
+from open_instruct_flip.judges.prompt import load_prompt
 
 ROLES = st.sampled_from(["system", "user", "assistant"])
 TURNS = st.lists(st.tuples(ROLES, st.text()), max_size=4)

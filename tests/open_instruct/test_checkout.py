@@ -181,7 +181,7 @@ def test_scripts_use_flags_that_exist(grpo_fast, script, profile):
 
 
 def test_help_shows_both_kinds_of_flags(grpo_fast):
-    command = [sys.executable, "-m", "open_instruct_flip.train", "--help"]
+    command = [sys.executable, "-m", "open_instruct_flip", "train", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     for flag in ("--flip_on_failure", "--flip_api_base", "--num_unique_prompts_rollout", "--deepspeed_stage"):

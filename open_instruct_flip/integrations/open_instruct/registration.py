@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from open_instruct_flip.errors import MissingDependencyError
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
+from open_instruct_flip.judges.prompt import AUTHORS_NAMES, load_prompt
 from open_instruct_flip.judges.registry import judge_names
-from open_instruct_flip.prompts import AUTHORS_NAMES, load_prompt
 
 
 def register() -> None:

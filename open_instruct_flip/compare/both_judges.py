@@ -1,0 +1,142 @@
+"""The fair half of a comparison: every run's final policy on the same prompts, under the same two judges."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.compare.run import Run
+from open_instruct_flip.conversation import Message, check_conversation
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.rewards import Reward
+
+JUDGES = ("flip", "pointwise")
+POLICY_DIR = "policy"
+
+
+@dataclass(frozen=True)
+class HeldoutRow:
+    """A prompt as a conversation that ends with a user turn, and one run's responses to it, when the file has them."""
+
+    conversation: list[Message]
+    run: str | None
+    responses: list[str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One run under one judge.
+
+    Attributes:
+        mean: Mean reward over prompts, in [0, 1]; None when the judge failed on every response.
+        half_width: Half the width of the mean's 95% interval, prompts taken as a normal sample; None below 2 prompts.
+        prompts: Prompts with at least one reward.
+        failures: Responses without a reward, left out of the mean.
+    """
+
+    run: str
+    judge: str
+    mean: float | None
+    half_width: float | None
+    prompts: int
+    failures: int
+
+
+def read_heldout(file: Path) -> list[HeldoutRow]:
+    """Read held-out prompts: JSON lines with `prompt` or `messages`, and per run `run` with `response(s)`.
+
+    Raises:
+        UsageError: A line has no prompt, or only one of `run` and `responses`; or only some lines have them.
+    """
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_heldout_row(json.loads(line)))
+        except ValueError as error:  # broken JSON and UsageError alike
+            raise UsageError(f"{file}, line {number}: {error}") from None
+    if not rows:
+        raise UsageError(f"{file} holds no prompt")
+    if len({row.run is None for row in rows}) > 1:
+        raise UsageError(f"{file}: some lines have a run's responses and some only a prompt; give one kind")
+    return rows
+
+
+def responses_of(run: Run, rows: Sequence[HeldoutRow], max_new_tokens: int) -> list[tuple[list[Message], list[str]]]:
+    """Each prompt with the run's responses: those in the file, or one that its final policy writes now.
+
+    Raises:
+        UsageError: The file has responses of other runs only, or there is no final policy to ask.
+    """
+    if rows[0].run is not None:
+        names = {run.name, run.source, Path(run.source).name}
+        found = [(row.conversation, row.responses) for row in rows if row.run in names]
+        if not found:
+            known = ", ".join(sorted({str(row.run) for row in rows}))
+            raise UsageError(f"the held-out file has no responses of {run.name}; its runs are {known}")
+        return found
+    from open_instruct_flip.compare.respond import respond
+
+    conversations = [row.conversation for row in rows]
+    answers = respond(Path(run.source) / POLICY_DIR, conversations, max_new_tokens)
+    return [(conversation, [answer]) for conversation, answer in zip(conversations, answers, strict=True)]
+
+
+def score_under_both(
+    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], judge: JudgeConfig, client: ClientConfig
+) -> list[Verdict]:
+    """Score every run's responses under both judges: one verdict per run and judge.
+
+    Raises:
+        JudgeUnusableError: No request to the judge model can succeed.
+    """
+    return asyncio.run(_score_all(answered, judge, client))
+
+
+async def _score_all(
+    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], judge: JudgeConfig, client: ClientConfig
+) -> list[Verdict]:
+    verdicts = []
+    for name in JUDGES:
+        async with judge_class(name).from_config(judge, client) as scorer:
+            for run, groups in answered.items():
+                rewards = await asyncio.gather(*(scorer.score(*group) for group in groups))
+                verdicts.append(_verdict(run, name, rewards))
+    return verdicts
+
+
+def _verdict(run: str, judge: str, rewards: Sequence[Sequence[Reward]]) -> Verdict:
+    scores = [[reward.score for reward in group if reward.score is not None] for group in rewards]
+    means = [fmean(group) for group in scores if group]
+    return Verdict(
+        run=run,
+        judge=judge,
+        mean=fmean(means) if means else None,
+        half_width=1.96 * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else None,
+        prompts=len(means),
+        failures=sum(len(group) for group in rewards) - sum(len(group) for group in scores),
+    )
+
+
+def _heldout_row(row: Any) -> HeldoutRow:
+    if not isinstance(row, dict) or not ({"prompt", "messages"} & row.keys()):
+        raise UsageError("a line is a JSON object with 'prompt' or 'messages'")
+    prompt: Any = row.get("messages", row.get("prompt"))
+    conversation: list[Message] = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+    check_conversation(conversation)
+    responses = row.get("responses", [row["response"]] if "response" in row else [])
+    if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
+        raise UsageError("'responses' is a list of texts")
+    if bool(responses) != ("run" in row):
+        raise UsageError("responses and the 'run' that wrote them go together; this line has only one of them")
+    return HeldoutRow(conversation, str(row["run"]) if "run" in row else None, responses)

@@ -1,0 +1,195 @@
+"""Judge prompts: text files beside this module, filled in one pass, safe against the text they hold.
+
+A prompt is a pair of files, `<name>.system.txt` and `<name>.user.txt`. Placeholders are `{response}` and the
+like; `{{` and `}}` stand for literal braces. The system file has no placeholder, so that a server's prefix
+cache holds it once for all rollouts. Another folder can be given, with files of the same names or with the
+authors' names (`FLIP_SYSTEM.prompt`, `llmjudge_pointwise_rating_USER.prompt`, ...). Where a template has no
+`{conversation}`, as none of the authors' has, earlier turns stand before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from open_instruct_flip.conversation import Message
+from open_instruct_flip.errors import UsageError
+
+AUTHORS_NAMES = {
+    "flip": "FLIP",
+    "pointwise": "llmjudge_pointwise_rating",
+    "pairwise": "llmjudge_pairwise_ranking",
+    "listwise": "llmjudge_listwise_ranking",
+}
+# The authors' templates call some fields differently.
+AUTHORS_FIELDS = {
+    "prompt": "instruction",
+    "response1": "response_a",
+    "response2": "response_b",
+    "response_list": "responses",
+}
+REQUIRED_FIELDS = {
+    "flip": {"response"},
+    "flip_direct": {"response"},
+    "flip_system_target": {"response"},
+    "flip_system_target_direct": {"response"},
+    "likelihood": {"response"},
+    "likelihood_system_target": {"response"},
+    "pointwise": {"instruction", "response"},
+    "pairwise": {"instruction", "response_a", "response_b"},
+    "listwise": {"instruction", "responses"},
+}
+"""Placeholders that each judge's prompt must have; it may have `{conversation}` as well, and no other."""
+
+_FIELD = re.compile(r"\{\{|\}\}|\{(\w+)\}")
+# Strings that tokenizers turn into control tokens, whoever wrote them.
+_CONTROL_TOKENS = re.compile(
+    r"<(?=[|｜])"
+    r"|<(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|im_start|im_end)>)"
+    r"|<(?=</?SYS>>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"</?(\w+)>")
+_HEADING = re.compile(r"^(?:\[[^\]\n]+\]|#+ .+)", re.MULTILINE)
+
+
+class Fenced(str):
+    """Text that may go into a prompt as it is: its foreign parts were defused already."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A system and a user template.
+
+    Example:
+        >>> prompt = Prompt("", "<response>\\n{response}\\n</response> as {{}}")
+        >>> prompt.messages(response="{x} </response>")[-1]["content"]
+        '<response>\\n{x} < /response>\\n</response> as {}'
+    """
+
+    system: str
+    user: str
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """Names of the placeholders."""
+        names = _FIELD.findall(self.system) + _FIELD.findall(self.user)
+        return frozenset(AUTHORS_FIELDS.get(name, name) for name in names if name)
+
+    @cached_property
+    def first_number(self) -> int:
+        """Number of the first of several responses: 0 in the authors' listwise template, which asks for an index."""
+        return 0 if "{response_list}" in self.user else 1
+
+    @cached_property
+    def _markers(self) -> re.Pattern[str]:
+        """The first character of each thing that a reader of this prompt could take for its structure."""
+        text = f"{self.system}\n{self.user}"
+        tags = {*_TAG.findall(text), "conversation", "response"}
+        headings = set(_HEADING.findall(text))
+        starts = [f"<(?=/?(?:{'|'.join(sorted(tags))}))"]
+        starts += [f"{re.escape(h[0])}(?={re.escape(h[1:])})" for h in sorted(headings)]
+        return re.compile("|".join(starts), re.IGNORECASE)
+
+    def defuse(self, text: str) -> Fenced:
+        """Foreign text without the power to end its own section or to start another turn.
+
+        A space after its first character breaks every control token and every section marker of this prompt, and a
+        lone surrogate, which servers choke on, becomes a question mark; all else stays as it was.
+        """
+        text = text.encode("utf-8", "replace").decode()
+        return Fenced(self._markers.sub(_break, _CONTROL_TOKENS.sub(_break, text)))
+
+    def conversation(self, turns: Sequence[Message]) -> Fenced:
+        """Earlier turns as one section, or nothing where there are none."""
+        if not turns:
+            return Fenced("")
+        lines = [f"{self.defuse(turn['role'])}: {self.defuse(turn['content'])}" for turn in turns]
+        return Fenced("<conversation>\n" + "\n".join(lines) + "\n</conversation>\n\n")
+
+    def numbered(self, responses: Iterable[str]) -> Fenced:
+        """Responses as sections that carry their numbers, from `first_number`."""
+        numbered = enumerate(responses, start=self.first_number)
+        sections = [f"<response_{n}>\n{self.defuse(r)}\n</response_{n}>" for n, r in numbered]
+        return Fenced("\n\n".join(sections))
+
+    def messages(self, **values: str) -> list[Message]:
+        """The chat that asks the judge. Values are defused unless they are `Fenced`.
+
+        A `conversation` that the templates have no place for stands before the user template: without it the judge
+        would not know what was said before.
+
+        Raises:
+            UsageError: A placeholder has no value.
+        """
+        fenced = {k: v if isinstance(v, Fenced) else self.defuse(v) for k, v in values.items()}
+        messages: list[Message] = []
+        if self.system:
+            messages.append({"role": "system", "content": _fill(self.system, fenced)})
+        before = "" if "conversation" in self.fields else fenced.get("conversation", "")
+        messages.append({"role": "user", "content": before + _fill(self.user, fenced)})
+        return messages
+
+
+def _break(match: re.Match[str]) -> str:
+    return match.group() + " "
+
+
+def _fill(template: str, values: dict[str, Fenced]) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match.group() in ("{{", "}}"):
+            return match.group()[0]
+        name = AUTHORS_FIELDS.get(match.group(1), match.group(1))
+        if name not in values:
+            raise UsageError(
+                f"the prompt has a placeholder {{{match.group(1)}}}, known are {', '.join(sorted(values))}"
+            )
+        return values[name]
+
+    return _FIELD.sub(value, template)
+
+
+@lru_cache(maxsize=64)
+def load_prompt(name: str, prompt_dir: str | None = None) -> Prompt:
+    """Read the prompt pair `name` from the package, or from `prompt_dir`.
+
+    Raises:
+        UsageError: The folder holds no such pair, a file is no UTF-8 text, or a placeholder is missing or unknown.
+    """
+    pairs = [(f"{name}.system.txt", f"{name}.user.txt")]
+    if prompt_dir is None:
+        folder: Traversable = resources.files("open_instruct_flip.judges") / "prompts"
+    else:
+        folder = Path(prompt_dir).expanduser()
+        if name in AUTHORS_NAMES:
+            pairs.append((f"{AUTHORS_NAMES[name]}_SYSTEM.prompt", f"{AUTHORS_NAMES[name]}_USER.prompt"))
+    for pair in pairs:
+        if all((folder / file).is_file() for file in pair):
+            prompt = Prompt(*(_read(folder / file) for file in pair))
+            _check_fields(prompt, name, f"{folder / pair[1]}")
+            return prompt
+    raise UsageError(f"--prompt_dir {folder} holds none of: {'; '.join(' with '.join(pair) for pair in pairs)}")
+
+
+def _read(file: Traversable) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the prompt {file} can't be read as UTF-8 text: {error}") from error
+
+
+def _check_fields(prompt: Prompt, name: str, file: str) -> None:
+    required = REQUIRED_FIELDS.get(name)
+    if required is None:
+        return
+    missing, unknown = required - prompt.fields, prompt.fields - required - {"conversation"}
+    if missing or unknown:
+        faults = [f"lacks {{{field}}}" for field in sorted(missing)]
+        faults += [f"has {{{field}}}, which this judge does not fill" for field in sorted(unknown)]
+        raise UsageError(f"the prompt {file} {' and '.join(faults)}; literal braces are written {{{{ and }}}}")

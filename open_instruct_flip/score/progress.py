@@ -1,0 +1,77 @@
+"""What a long run shows while it runs: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from open_instruct_flip.score.run import Watch
+from open_instruct_flip.score.summary import Summary
+
+BAR_PERIOD_S = 0.2
+LINE_PERIOD_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a run is since it started, apart from what an earlier, interrupted one had done.
+
+    Attributes:
+        size: The whole input, in the unit of positions.
+        first_position: Where this run started.
+        first_responses: Responses that were done by then.
+    """
+
+    size: int
+    first_position: int
+    first_responses: int
+
+    def text(self, summary: Summary, position: int, elapsed_s: float) -> str:
+        """Share done, responses, their rate, failures and the time that remains.
+
+        Example:
+            >>> Pace(100, 0, 0).text(Summary(), 50, 60.0)
+            ' 50% 0 responses, 0/s, 0 failed, 0:01:00 left'
+        """
+        done = position - self.first_position
+        rate = (summary.num_responses - self.first_responses) / elapsed_s
+        left = _clock(elapsed_s * (self.size - position) / done) if done else "-"
+        share = position / self.size if self.size else 1.0
+        counts = f"{summary.num_responses:,} responses, {rate:,.0f}/s, {summary.num_failures:,} failed"
+        return f"{share:4.0%} {counts}, {left} left"
+
+
+@contextmanager
+def shown(size: int, console: Console) -> Iterator[Watch]:
+    """Show the progress that the yielded function is told of."""
+    if not console.is_terminal:
+        yield _now_and_then(size, LINE_PERIOD_S, lambda text, _: console.print(text, highlight=False, soft_wrap=True))
+        return
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("waiting for the judge's first answer", total=size)
+        yield _now_and_then(size, BAR_PERIOD_S, lambda text, p: bar.update(task, completed=p, description=text))
+
+
+def _now_and_then(size: int, period_s: float, show: Callable[[str, int], None]) -> Watch:
+    pace: Pace | None = None
+    started = last = time.monotonic()
+
+    def watch(summary: Summary, position: int) -> None:
+        nonlocal pace, last
+        pace = pace or Pace(size, position, summary.num_responses)
+        now = time.monotonic()
+        if now - last >= period_s:
+            last = now
+            show(pace.text(summary, position, now - started), position)
+
+    return watch
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

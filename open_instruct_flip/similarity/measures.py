@@ -1,0 +1,123 @@
+"""Other measures of likeness than token F1, each from the library that defines it and loaded at its first use.
+
+F1 is FLIP's; the others are for comparison (the authors tried BLEU, ROUGE-L, BERTScore and the cosine of RoBERTa's
+mean-pooled states, see `metrics.py` of their repository). Every measure gives 1 for equal texts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.similarity.f1 import f1_score
+
+SimilarityName = Literal["f1", "precision", "recall", "bleu", "rouge_l", "chrf", "embedding"]
+SIMILARITIES: tuple[SimilarityName, ...] = get_args(SimilarityName)
+DEFAULT_EMBEDDING_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+_NEEDS = {
+    "bleu": ("sacrebleu", "sacrebleu"),
+    "chrf": ("sacrebleu", "sacrebleu"),
+    "rouge_l": ("rouge_score", "rouge-score"),
+    "embedding": ("sentence_transformers", "sentence-transformers"),
+}
+_LOADING = threading.Lock()
+
+
+def similarity(
+    name: SimilarityName, inferred: str, instruction: str, embedding_model: str = DEFAULT_EMBEDDING_MODEL
+) -> float:
+    """How alike the inferred and the true instruction are, in [0, 1].
+
+    Args:
+        name: The measure, see `docs/judges.md`.
+        inferred: What the judge took the instruction to be.
+        instruction: The true instruction.
+        embedding_model: Sentence-transformers model for "embedding".
+
+    Raises:
+        MissingDependencyError: The measure's library is not installed.
+        UsageError: There is no such measure.
+
+    Example:
+        >>> round(similarity("recall", "Define soil.", "what is soil degradation?"), 3)
+        0.25
+    """
+    check_available(name)
+    match name:
+        case "f1" | "precision" | "recall":
+            value: float = getattr(f1_score(inferred, instruction), name)
+        case "bleu":
+            value = _bleu(inferred, instruction)
+        case "rouge_l":
+            value = _rouge_l()(instruction, inferred)
+        case "chrf":
+            value = _chrf()(inferred, instruction)
+        case "embedding":
+            value = _cosine(inferred, instruction, embedding_model)
+    return min(1.0, max(0.0, value))
+
+
+def check_available(name: str) -> None:
+    """Raise unless `name` is a measure whose library is installed."""
+    if name not in SIMILARITIES:
+        raise UsageError(f"--similarity is one of {', '.join(SIMILARITIES)}, got {name!r}")
+    module, package = _NEEDS.get(name, (None, ""))
+    if module is not None and importlib.util.find_spec(module) is None:
+        raise MissingDependencyError(f"--similarity {name} needs {package}: pip install {package}")
+
+
+def _bleu(inferred: str, instruction: str) -> float:
+    """Sentence BLEU without its brevity penalty, as the authors used it.
+
+    sacrebleu's 13a tokens in lower case, n-grams up to 4 or as many as the text has, counts of zero smoothed by
+    halving ("exp").
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    score = BLEU(lowercase=True, effective_order=True).sentence_score(inferred, [instruction])
+    # Told that both texts are of the same length, the formula leaves its penalty out.
+    length = score.sys_len
+    even = BLEU.compute_bleu(score.counts, score.totals, length, length, smooth_method="exp", effective_order=True)
+    return float(even.score) / 100
+
+
+@lru_cache(maxsize=1)
+def _rouge_l() -> Callable[[str, str], float]:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"])
+    return lambda instruction, inferred: float(scorer.score(instruction, inferred)["rougeL"].fmeasure)
+
+
+@lru_cache(maxsize=1)
+def _chrf() -> Callable[[str, str], float]:
+    from sacrebleu.metrics.chrf import CHRF
+
+    scorer = CHRF(lowercase=True)
+    return lambda inferred, instruction: float(scorer.sentence_score(inferred, [instruction]).score) / 100
+
+
+def _cosine(inferred: str, instruction: str, model: str) -> float:
+    """Cosine of the two texts' embeddings; opposite ones count as unlike."""
+    with _LOADING:
+        encoder = _encoder(model)
+    ours, theirs = encoder.encode([inferred, instruction], normalize_embeddings=True, show_progress_bar=False)
+    return float(ours @ theirs)
+
+
+@lru_cache(maxsize=1)
+def _encoder(model: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(model)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"--embedding_model {model!r} can't be loaded: {reason}; give a folder or a hub name"
+        ) from error
