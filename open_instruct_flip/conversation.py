@@ -49,21 +49,6 @@ def check_conversation(conversation: Sequence[Message]) -> None:
         raise UsageError(f"the conversation must end with a user turn, its last turn is {conversation[-1]['role']!r}")
 
 
-def final_answer(response: str) -> str:
-    """What a response says once its thinking is over: thinking restates the instruction, which must not be rewarded.
-
-    The text after the last closing tag of a `<think>` section; nothing where a section at the start never ends.
-
-    Example:
-        >>> final_answer("<think>They ask about soil.</think>Soil is lost when it rains.")
-        'Soil is lost when it rains.'
-    """
-    _, closed, answer = response.rpartition("</think>")
-    if closed:
-        return answer.strip()
-    return "" if response.lstrip().startswith("<think>") else response
-
-
 def hide_instruction(conversation: Sequence[Message], target: Target = "last_user") -> HiddenInstruction:
     """Take the turn to be inferred out of a conversation.
 

@@ -30,6 +30,8 @@ class FailureKind(StrEnum):
     """The prompt did not fit the judge's context, even with the response's middle cut out."""
     REJECTED = "rejected"
     """The server refused this one request (4xx) for another reason."""
+    REFUSED = "refused"
+    """The server refused the key, the model or the URL (401, 403, 404), after it had taken them."""
     UNSCORABLE_INSTRUCTION = "unscorable_instruction"
     """The true instruction holds no word to compare with, so that no F1 is defined."""
     INVALID_INPUT = "invalid_input"
@@ -42,11 +44,13 @@ REQUEST_FAILURES = frozenset(
         FailureKind.UNREACHABLE,
         FailureKind.RATE_LIMITED,
         FailureKind.SERVER_ERROR,
-        FailureKind.CONTEXT_OVERFLOW,
         FailureKind.REJECTED,
+        FailureKind.REFUSED,
     }
 )
-"""Failures of the call; what is left are failures of the reply or of the input."""
+"""Failures of the call: never the policy's doing."""
+REPLY_FAILURES = frozenset({FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY, FailureKind.CONTEXT_OVERFLOW})
+"""Failures of the reply, which a response may have brought about. What is in neither set is a fault of the input."""
 
 
 @dataclass(frozen=True, slots=True)

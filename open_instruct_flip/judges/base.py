@@ -12,12 +12,13 @@ from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
-from open_instruct_flip.conversation import Message, check_conversation, final_answer
+from open_instruct_flip.conversation import Message, check_conversation
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS, JudgeConfig
 from open_instruct_flip.judges.prompt import REQUIRED_FIELDS, Prompt, load_prompt
 from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
+from open_instruct_flip.thinking import final_answer
 
 Verdict = TypeVar("Verdict")
 

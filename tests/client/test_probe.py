@@ -63,7 +63,9 @@ def test_another_model_is_named_with_the_remedy(judge_double: Start) -> None:
 
 
 def test_a_dead_judge_is_named_with_the_remedy(closed_url: str) -> None:
-    with pytest.raises(JudgeUnusableError, match=rf"{closed_url} \(Connection refused\); start it with `flip judge"):
+    with pytest.raises(
+        JudgeUnusableError, match=rf"{closed_url} \(Connection refused\); start it with `flip serve judge"
+    ):
         check_endpoints(config(closed_url))
 
 

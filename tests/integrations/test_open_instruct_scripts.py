@@ -31,7 +31,7 @@ def flags(script, *arguments, **environment):
     done = run(script, "--dry_run", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     parsed: dict[str, list[str]] = {}
-    for word in shlex.split(done.stdout)[3:]:
+    for word in shlex.split(done.stdout)[4:]:
         if word.startswith("--"):
             parsed[word] = []
             name = word

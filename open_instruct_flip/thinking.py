@@ -1,0 +1,59 @@
+"""Where a model's thinking ends and its answer begins: one rule, for policies and for judges.
+
+Thinking restates the instruction, so that whoever judges it pays for nothing. A section counts as thinking when the
+text starts with its opening tag, or when the chat template has written that tag at the end of the prompt already
+(`opens_thinking`): then the text starts inside the section. A closing tag in any other text is a quotation.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAMES = "think|thinking|thought|reasoning"
+_OPENING = rf"<(?:{_NAMES})>|\[THINK\]|<\|channel\|>analysis(?:<\|message\|>)?"
+_STARTS_THINKING = re.compile(rf"\s*(?:{_OPENING})", re.IGNORECASE)
+_ENDS_IN_THINKING = re.compile(rf"(?:{_OPENING})\s*\Z", re.IGNORECASE)
+_CLOSING = re.compile(rf"</(?:{_NAMES})>|\[/THINK\]|<\|channel\|>final<\|message\|>", re.IGNORECASE)
+
+
+def final_answer(response: str, *, opened: bool = False) -> str:
+    """What a response says once its thinking is over; nothing where the thinking never ends.
+
+    Args:
+        response: What the policy generated, as text.
+        opened: Whether the prompt's end had opened a thinking section: see `opens_thinking`.
+
+    Example:
+        >>> final_answer("<think>They ask about soil.</think>Soil is lost when it rains.")
+        'Soil is lost when it rains.'
+        >>> final_answer("Okay, the user asks about soil", opened=True)
+        ''
+        >>> final_answer("Close the section with </think>.")
+        'Close the section with </think>.'
+    """
+    if not opened and not starts_thinking(response):
+        return response
+    return (after_closing(response) or "").strip()
+
+
+def opens_thinking(generation_prompt: str) -> bool:
+    """Whether a rendered generation prompt leaves the model inside a thinking section.
+
+    Example:
+        >>> opens_thinking("<|assistant|>\\n<think>\\n"), opens_thinking("<think>\\n\\n</think>\\n\\n")
+        (True, False)
+    """
+    return _ENDS_IN_THINKING.search(generation_prompt) is not None
+
+
+def starts_thinking(text: str) -> bool:
+    """Whether a text starts with the opening tag of a thinking section."""
+    return _STARTS_THINKING.match(text) is not None
+
+
+def after_closing(text: str) -> str | None:
+    """What follows the last closing tag: thinking may quote one, and must not be judged. None without a tag."""
+    end = None
+    for end in _CLOSING.finditer(text):
+        pass
+    return None if end is None else text[end.end() :]
