@@ -26,7 +26,6 @@ from local_vllm import LOCAL_JUDGE, vllm_judge
 from report import machine, show, write
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.judges.prompt import load_prompt
 from open_instruct_flip.local import world
 
 GROUP_SIZE = 8
@@ -97,12 +96,12 @@ def bench_serve(
     from transformers import AutoTokenizer
 
     template = AutoTokenizer.from_pretrained(tokenizer)
-    prompt = load_prompt("flip")
+    judge = FlipJudge("hosted_vllm/judge", url)
     distinct = [response for _, responses in groups for response in dict.fromkeys(responses)]
     with tempfile.TemporaryDirectory() as folder:
         with (Path(folder) / "requests.jsonl").open("w", encoding="utf-8") as file:
             for response in distinct:
-                chat = prompt.messages(conversation=prompt.conversation([]), response=response)
+                chat = judge.build_messages([], response)
                 text = template.apply_chat_template(
                     chat, tokenize=False, add_generation_prompt=True, enable_thinking=False
                 )

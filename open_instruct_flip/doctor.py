@@ -22,7 +22,6 @@ from open_instruct_flip.client.probe import EndpointReport, probe
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
-from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.rewards import FailureKind, Reward
 
@@ -90,7 +89,7 @@ def _endpoint(report: EndpointReport) -> Finding:
 
 
 def _round_trip(client: ClientConfig) -> Finding:
-    judge = FlipJudge.from_config(JudgeConfig(), client)
+    judge = FlipJudge.from_options({}, client)
     try:
         (reward,) = judge.score_sync(SAMPLE, [SAMPLE_RESPONSE])
     except FlipError as error:

@@ -53,7 +53,5 @@ def starts_thinking(text: str) -> bool:
 
 def after_closing(text: str) -> str | None:
     """What follows the last closing tag: thinking may quote one, and must not be judged. None without a tag."""
-    end = None
-    for end in _CLOSING.finditer(text):
-        pass
-    return None if end is None else text[end.end() :]
+    _, *answers = _CLOSING.split(text)
+    return answers[-1] if answers else None

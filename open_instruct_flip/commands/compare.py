@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.commands.options import config_options, judge_options
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.config import JudgeConfig
 
 if TYPE_CHECKING:
     from open_instruct_flip.compare.both_judges import Verdict
@@ -46,7 +45,8 @@ if TYPE_CHECKING:
     help="Tokens a final policy may write per held-out prompt",
 )
 @click.option("--wandb_report", is_flag=True, help="Also create a W&B report that overlays the runs (online runs only)")
-@config_options(client=ClientConfig, judge=JudgeConfig)
+@config_options(client=ClientConfig)
+@judge_options
 def compare(
     runs: tuple[str, ...],
     out: Path,
@@ -55,7 +55,7 @@ def compare(
     max_new_tokens: int,
     wandb_report: bool,
     client: ClientConfig,
-    judge: JudgeConfig,
+    judge_options: Mapping[str, Any],
 ) -> None:
     """Compare the curves of several runs.
 
@@ -71,7 +71,7 @@ def compare(
     read = read_runs(runs)
     check_shared(read)
     smoothing = window or default_window(read)
-    verdicts = _judge_policies(read, heldout, max_new_tokens, judge, client) if heldout else []
+    verdicts = _judge_policies(read, heldout, max_new_tokens, judge_options, client) if heldout else []
     lines = summarize(read, smoothing)
     files = write_comparison(out, read, lines, verdicts, smoothing)
     _print_tables(read, lines, verdicts, smoothing)
@@ -84,7 +84,7 @@ def compare(
 
 
 def _judge_policies(
-    runs: Sequence[Run], file: Path, max_new_tokens: int, judge: JudgeConfig, client: ClientConfig
+    runs: Sequence[Run], file: Path, max_new_tokens: int, options: Mapping[str, Any], client: ClientConfig
 ) -> list[Verdict]:
     from rich.console import Console
 
@@ -97,7 +97,7 @@ def _judge_policies(
     with console.status("the final policies respond"):
         answered = {run.name: responses_of(run, rows, max_new_tokens) for run in runs}
     with console.status("both judges score the responses"):
-        return score_under_both(answered, judge, client)
+        return score_under_both(answered, options, client)
 
 
 def _print_tables(runs: Sequence[Run], lines: Sequence[SummaryLine], verdicts: Sequence[Verdict], window: int) -> None:

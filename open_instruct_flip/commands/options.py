@@ -41,21 +41,38 @@ def config_options(**configs: type) -> Callable[[Callable[..., Any]], Callable[.
     return decorate
 
 
+def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command every option of every judge, and those that were given as the argument `judge_options`.
+
+    Which of them the chosen judge has is the judge's to say: see `Judge.from_options`.
+    """
+    from open_instruct_flip.judges import registry
+
+    options = registry.judge_options()
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Any:
+        given = {option.name: values.pop(option.name) for option in options}
+        return command(**values, judge_options={name: v for name, v in given.items() if v is not None})
+
+    for option in reversed(options):
+        run = _flag(option.name, option.hint, default=None, help=option.help)(run)
+    return run
+
+
 def _option(option: dataclasses.Field[Any], hint: Any) -> Callable[[Any], Any]:
+    shown = option.default not in (None, "")
+    return _flag(option.name, hint, default=option.default, help=option.metadata["help"], show_default=shown)
+
+
+def _flag(name: str, hint: Any, **settings: Any) -> Callable[[Any], Any]:
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(part for part in get_args(hint) if part is not type(None))
-    flag = f"--{option.name}"
+    flag = f"--{name}"
     if hint is bool:
-        flag, kind = f"{flag}/--no_{option.name}", None
+        flag, kind = f"{flag}/--no_{name}", None
     elif get_origin(hint) is Literal:
         kind = click.Choice(get_args(hint))
     else:
         kind = hint
-    return click.option(
-        flag,
-        option.name,
-        type=kind,
-        default=option.default,
-        help=option.metadata["help"],
-        show_default=option.default not in (None, ""),
-    )
+    return click.option(flag, name, type=kind, **settings)

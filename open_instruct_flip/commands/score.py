@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.commands.options import config_options, judge_options
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
-from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.score.config import ScoreConfig
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ INTERRUPTED = 130
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@config_options(config=ScoreConfig, client=ClientConfig, judge_config=JudgeConfig)
-def score(source: Path, out: Path, config: ScoreConfig, client: ClientConfig, judge_config: JudgeConfig) -> int:
+@config_options(config=ScoreConfig, client=ClientConfig)
+@judge_options
+def score(source: Path, out: Path, config: ScoreConfig, client: ClientConfig, judge_options: Mapping[str, Any]) -> int:
     """Score the responses in IN with a judge, into OUT.
 
     Both are .jsonl or .parquet. A row of IN has `messages` or `prompt`, and `responses` or `response`; OUT gets one
@@ -34,7 +35,7 @@ def score(source: Path, out: Path, config: ScoreConfig, client: ClientConfig, ju
     from open_instruct_flip.judges.registry import judge_class
     from open_instruct_flip.score.run import check_run
 
-    judge = judge_class(config.judge).from_config(judge_config, client)
+    judge = judge_class(config.judge).from_options(judge_options, client)
     check_run(source, out, judge, config)
     check_endpoints(client)
     try:

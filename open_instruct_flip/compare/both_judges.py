@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,7 +15,7 @@ from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.conversation import Message, check_conversation
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
 
@@ -93,26 +93,33 @@ def responses_of(run: Run, rows: Sequence[HeldoutRow], max_new_tokens: int) -> l
 
 
 def score_under_both(
-    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], judge: JudgeConfig, client: ClientConfig
+    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], options: Mapping[str, Any], client: ClientConfig
 ) -> list[Verdict]:
     """Score every run's responses under both judges: one verdict per run and judge.
 
     Raises:
         JudgeUnusableError: No request to the judge model can succeed.
     """
-    return asyncio.run(_score_all(answered, judge, client))
+    return asyncio.run(_score_all(answered, options, client))
 
 
 async def _score_all(
-    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], judge: JudgeConfig, client: ClientConfig
+    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], options: Mapping[str, Any], client: ClientConfig
 ) -> list[Verdict]:
     verdicts = []
     for name in JUDGES:
-        async with judge_class(name).from_config(judge, client) as scorer:
+        async with _judge(name, options, client) as scorer:
             for run, groups in answered.items():
                 rewards = await asyncio.gather(*(scorer.score(*group) for group in groups))
                 verdicts.append(_verdict(run, name, rewards))
     return verdicts
+
+
+def _judge(name: str, options: Mapping[str, Any], client: ClientConfig) -> Judge:
+    """A judge with those of the options that it has: they were given for all of them."""
+    judge = judge_class(name)
+    own = {field.name for field in fields(judge.config_class)}
+    return judge.from_options({name: value for name, value in options.items() if name in own}, client)
 
 
 def _verdict(run: str, judge: str, rewards: Sequence[Sequence[Reward]]) -> Verdict:

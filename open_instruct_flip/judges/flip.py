@@ -7,20 +7,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
 from typing import Any
 
-from open_instruct_flip.client.request import Completion
-from open_instruct_flip.conversation import Message, hide_instruction
-from open_instruct_flip.judges.base import ResponseJudge, readable
+from open_instruct_flip.conversation import Message, Target, hide_instruction
+from open_instruct_flip.judges.asking import Schema
+from open_instruct_flip.judges.config import ReplyConfig
+from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import inferred_instruction
+from open_instruct_flip.judges.response import ResponseJudge
 from open_instruct_flip.rewards import FailureKind, Reward
 from open_instruct_flip.similarity.f1 import TokenF1, f1_score, is_scorable
-from open_instruct_flip.similarity.measures import check_available, similarity
+from open_instruct_flip.similarity.measures import (
+    DEFAULT_EMBEDDING_MODEL,
+    SimilarityName,
+    check_available,
+    similarity,
+)
 
 INSTRUCTION_SCHEMA = {"instruction": {"type": "string"}}
 REASONED_SCHEMA = {"reasoning": {"type": "string"}, **INSTRUCTION_SCHEMA}
+
+
+@dataclass(frozen=True)
+class FlipConfig(ReplyConfig):
+    """Options of the FLIP judge."""
+
+    flip_target: Target = field(
+        default="last_user",
+        metadata={"help": "What is inferred: the last user turn, or the system prompt (the paper's reading)"},
+    )
+    reasoning: bool = field(
+        default=True, metadata={"help": "Ask FLIP's judge for one sentence of reasoning before the instruction"}
+    )
+    similarity: SimilarityName = field(
+        default="f1", metadata={"help": "How the inferred instruction is compared with the true one"}
+    )
+    embedding_model: str = field(
+        default=DEFAULT_EMBEDDING_MODEL,
+        metadata={"help": "Sentence-transformers model, a hub name or a folder, for --similarity embedding"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_available(self.similarity)
 
 
 class FlipJudge(ResponseJudge):
@@ -36,47 +68,41 @@ class FlipJudge(ResponseJudge):
     """
 
     name = "flip"
+    config_class = FlipConfig
+    config: FlipConfig
+    sees_instruction = False
+    nothing_said = Reward(score=0.0, precision=0.0, recall=0.0)
 
-    def _check_config(self) -> None:
-        super()._check_config()
-        check_available(self.config.similarity)
-
-    def _prompt_name(self) -> str:
+    def prompt_files(self) -> PromptFiles:
         target = "_system_target" if self.config.flip_target == "system" else ""
-        return f"flip{target}{'' if self.config.reasoning else '_direct'}"
+        name = f"flip{target}{'' if self.config.reasoning else '_direct'}"
+        return PromptFiles(name, frozenset({"response"}), "FLIP" if name == "flip" else None)
 
-    async def _score_response(self, conversation: Sequence[Message], response: str) -> Reward:
-        instruction = hide_instruction(conversation, self.config.flip_target).instruction
-        if not is_scorable(instruction):
-            return Reward(
-                error=FailureKind.UNSCORABLE_INSTRUCTION,
-                detail=f"the instruction {instruction[:80]!r} has no word to compare with; drop it from the dataset",
-            )
-        if not response.strip():
-            return Reward(score=0.0, precision=0.0, recall=0.0)
-        return await super()._score_response(conversation, response)
-
-    async def _ask_judge(self, conversation: Sequence[Message], response: str) -> tuple[Completion, bool]:
-        return await self._infer(hide_instruction(conversation, self.config.flip_target).context, response)
-
-    async def _infer(self, context: Sequence[Message], response: str) -> tuple[Completion, bool]:
-        """Ask which instruction led to the response. The instruction itself can't be passed to this."""
-        prompt = self._prompt()
-        turns = prompt.conversation(context)
-        completion, (truncated,) = await self._ask_about(
-            [response],
-            lambda text: prompt.messages(conversation=turns, response=text),
-            REASONED_SCHEMA if self.config.reasoning else INSTRUCTION_SCHEMA,
+    def fault(self, conversation: Sequence[Message], responses: Sequence[str]) -> Reward | None:
+        instruction = hide_instruction(conversation, self.target).instruction
+        if is_scorable(instruction):
+            return None
+        return Reward(
+            error=FailureKind.UNSCORABLE_INSTRUCTION,
+            detail=f"the instruction {instruction[:80]!r} has no word to compare with; drop it from the dataset",
         )
-        return completion, truncated
 
-    async def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
-        instruction = hide_instruction(conversation, self.config.flip_target).instruction
-        inferred = readable(replies, inferred_instruction)
-        overlaps = [f1_score(one, instruction) for one in inferred]
+    def build_messages(self, shown: Sequence[Message], response: str) -> list[Message]:
+        prompt = self.prompt
+        return prompt.messages(conversation=prompt.conversation(shown), response=response)
+
+    def schema(self) -> Schema:
+        return REASONED_SCHEMA if self.config.reasoning else INSTRUCTION_SCHEMA
+
+    def parse(self, reply: str) -> str:
+        return inferred_instruction(reply)
+
+    async def verdict(self, conversation: Sequence[Message], readings: Sequence[str]) -> dict[str, Any]:
+        instruction = hide_instruction(conversation, self.target).instruction
+        overlaps = [f1_score(inferred, instruction) for inferred in readings]
         return {
-            "score": await self._likeness(inferred, instruction, overlaps),
-            "inferred_instruction": inferred[0],
+            "score": await self._likeness(readings, instruction, overlaps),
+            "inferred_instruction": readings[0],
             "precision": fmean(o.precision for o in overlaps),
             "recall": fmean(o.recall for o in overlaps),
         }

@@ -8,32 +8,40 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.judges.base import Judge, shared_by_twins
+from open_instruct_flip.judges.asking import ReplyJudge
+from open_instruct_flip.judges.base import shared_by_twins
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 
-class GroupJudge(Judge):
+class GroupJudge(ReplyJudge):
     """A judge that compares the responses of a group.
 
     Identical responses are shown once, share a verdict, and tie with each other. A single response has nothing
-    to be compared with: it gets the failure `invalid_input`.
+    to be compared with: it gets the failure `invalid_input`. The only one of a group that says anything beats the rest.
     """
 
-    async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
-        if len(responses) < 2:
-            detail = f"the {self.name} judge compares responses and got a group of one; give it two or more per prompt"
-            return [Reward(error=FailureKind.INVALID_INPUT, detail=detail) for _ in responses]
+    compares_group = True
+
+    def fault(self, conversation: Sequence[Message], responses: Sequence[str]) -> Reward | None:
+        if len(responses) > 1:
+            return None
+        detail = f"the {self.name} judge compares responses and got a group of one; give it two or more per prompt"
+        return Reward(error=FailureKind.INVALID_INPUT, detail=detail)
+
+    async def score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        if len(responses) == 1:
+            return [Reward(score=1.0)]
         counts = Counter(responses)
-        judged = await self._compare(conversation, list(counts), list(counts.values()))
+        judged = await self.compare(conversation, list(counts), list(counts.values()))
         return shared_by_twins(responses, dict(zip(counts, judged, strict=True)))
 
     @abstractmethod
-    async def _compare(
+    async def compare(
         self, conversation: Sequence[Message], responses: Sequence[str], counts: Sequence[int]
     ) -> list[Reward]:
         """Judge distinct responses, each of which stands in the group as often as its count says."""
 
-    def _random(self, conversation: Sequence[Message], responses: Sequence[str]) -> random.Random:
+    def random(self, conversation: Sequence[Message], responses: Sequence[str]) -> random.Random:
         """Random numbers that are the same for the same group and seed, in any process, and differ between groups."""
         return random.Random(repr((self.config.seed, list(conversation), list(responses))))
 

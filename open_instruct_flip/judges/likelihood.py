@@ -14,16 +14,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
-from open_instruct_flip.conversation import HiddenInstruction, Message, hide_instruction
+from open_instruct_flip.conversation import HiddenInstruction, Message, Target, hide_instruction
 from open_instruct_flip.errors import JudgeUnusableError
 from open_instruct_flip.judges.base import Judge, failed_request, shared_by_twins
+from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.group import split_usage
+from open_instruct_flip.judges.prompt import PromptFiles
+from open_instruct_flip.judges.shortening import fitted
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 NO_RESPONSE = "(no response is shown)"
@@ -46,6 +49,16 @@ class Baseline(NamedTuple):
     usage: Usage
 
 
+@dataclass(frozen=True)
+class LikelihoodConfig(JudgeConfig):
+    """Options of the likelihood judge."""
+
+    flip_target: Target = field(
+        default="last_user",
+        metadata={"help": "What is inferred: the last user turn, or the system prompt (the paper's reading)"},
+    )
+
+
 class LikelihoodJudge(Judge):
     """Reward from the gain in log-likelihood that a response brings its instruction; see `Judge` for the arguments.
 
@@ -54,24 +67,26 @@ class LikelihoodJudge(Judge):
     """
 
     name = "likelihood"
+    config_class = LikelihoodConfig
+    config: LikelihoodConfig
+    sees_instruction = False
 
-    def _prompt_name(self) -> str:
-        return "likelihood_system_target" if self.config.flip_target == "system" else "likelihood"
+    def prompt_files(self) -> PromptFiles:
+        name = "likelihood_system_target" if self.config.flip_target == "system" else "likelihood"
+        return PromptFiles(name, frozenset({"response"}))
 
-    def _request(self, messages: Sequence[Message], schema: dict[str, Any] | None) -> ChatRequest:
-        request = super()._request(messages, schema)
-        return replace(request, max_tokens=1, n=1, extra_body={**(request.extra_body or {}), **PROMPT_LOGPROBS})
+    def fault(self, conversation: Sequence[Message], responses: Sequence[str]) -> Reward | None:
+        if hide_instruction(conversation, self.target).instruction.strip():
+            return None
+        return Reward(
+            error=FailureKind.UNSCORABLE_INSTRUCTION, detail="the instruction is empty; drop it from the dataset"
+        )
 
-    async def _score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
-        hidden = hide_instruction(conversation, self.config.flip_target)
-        if not hidden.instruction.strip():
-            detail = "the instruction is empty; drop it from the dataset"
-            return [Reward(error=FailureKind.UNSCORABLE_INSTRUCTION, detail=detail) for _ in responses]
-        asked = [response for response in dict.fromkeys(responses) if response.strip()]
-        judged = dict.fromkeys(responses, Reward(score=0.0))
-        if asked:
-            judged |= dict(zip(asked, await self._gains(hidden, asked), strict=True))
-        return shared_by_twins(responses, judged)
+    async def score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        hidden = hide_instruction(conversation, self.target)
+        distinct = list(dict.fromkeys(responses))
+        judged = await self._gains(hidden, distinct)
+        return shared_by_twins(responses, dict(zip(distinct, judged, strict=True)))
 
     async def _gains(self, hidden: HiddenInstruction, responses: Sequence[str]) -> list[Reward]:
         """Judge distinct responses with something in them."""
@@ -125,13 +140,20 @@ class LikelihoodJudge(Judge):
     async def _ask_how_likely(
         self, context: Sequence[Message], response: str, instruction: str
     ) -> tuple[Completion, bool]:
-        prompt = self._prompt()
+        prompt = self.prompt
         turns = prompt.conversation(context)
         answer: Message = {"role": "assistant", "content": prompt.defuse(instruction.strip())}
-        completion, (truncated,) = await self._ask_about(
-            [response], lambda text: [*prompt.messages(conversation=turns, response=text), answer]
-        )
+
+        async def send(text: str) -> Completion:
+            messages = [*prompt.messages(conversation=turns, response=text), answer]
+            return await self.client.complete(self._request(messages))
+
+        completion, (truncated,) = await fitted(send, [response], self.config.max_response_chars)
         return completion, truncated
+
+    def _request(self, messages: Sequence[Message]) -> ChatRequest:
+        switch = {"chat_template_kwargs": {"enable_thinking": self.config.thinking}}
+        return ChatRequest(messages, max_tokens=1, seed=self.config.seed, extra_body={**switch, **PROMPT_LOGPROBS})
 
     def _tokens(self, completion: Completion) -> list[Token]:
         """The prompt's tokens but for the first, which has no log-probability."""

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import Literal, get_args
 
-from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.base import failed_request, readable
+from open_instruct_flip.judges.asking import Schema
+from open_instruct_flip.judges.config import ReplyConfig
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
-from open_instruct_flip.judges.reply import UnreadableReply, best, ranking
+from open_instruct_flip.judges.prompt import PromptFiles
+from open_instruct_flip.judges.reply import best, ranking
 from open_instruct_flip.rewards import Reward
+
+ListwiseReward = Literal["best", "rank"]
+FILES = PromptFiles("listwise", frozenset({"instruction", "responses"}), "llmjudge_listwise_ranking")
+
+
+@dataclass(frozen=True)
+class ListwiseConfig(ReplyConfig):
+    """Options of the listwise judge."""
+
+    listwise_reward: ListwiseReward = field(
+        default="best",
+        metadata={
+            "help": "Listwise reward: 1 for the best response and 0 else, or the share of the group ranked below"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.listwise_reward not in get_args(ListwiseReward):
+            raise UsageError(f"--listwise_reward is best or rank, got {self.listwise_reward!r}")
 
 
 class ListwiseJudge(GroupJudge):
@@ -24,21 +45,26 @@ class ListwiseJudge(GroupJudge):
     """
 
     name = "listwise"
+    config_class = ListwiseConfig
+    config: ListwiseConfig
 
-    def _check_config(self) -> None:
-        super()._check_config()
+    def prompt_files(self) -> PromptFiles:
+        return FILES
+
+    def check(self) -> None:
+        super().check()
         if self._asks_for_index() and self.config.listwise_reward == "rank":
             raise UsageError(
                 f"--listwise_reward rank needs a ranking, but the prompt in {self.config.prompt_dir} asks only for the "
                 "best response's index; use --listwise_reward best"
             )
 
-    async def _compare(
+    async def compare(
         self, conversation: Sequence[Message], responses: Sequence[str], counts: Sequence[int]
     ) -> list[Reward]:
         if len(responses) == 1:  # all are the same: each is the best, and ties with the others
             return [Reward(score=1.0 if self.config.listwise_reward == "best" else 0.5)]
-        order = self._random(conversation, responses).sample(range(len(responses)), len(responses))
+        order = self.random(conversation, responses).sample(range(len(responses)), len(responses))
         shown = await self._rank(conversation, [responses[n] for n in order], [counts[n] for n in order])
         return [reward for _, reward in sorted(zip(order, shown, strict=True), key=lambda pair: pair[0])]
 
@@ -46,45 +72,39 @@ class ListwiseJudge(GroupJudge):
         self, conversation: Sequence[Message], responses: Sequence[str], counts: Sequence[int]
     ) -> list[Reward]:
         """Judge distinct responses in the order in which they are shown."""
-        prompt = self._prompt()
-        turns, instruction = prompt.conversation(conversation[:-1]), conversation[-1]["content"]
-        try:
-            completion, truncated = await self._ask_about(
-                responses,
-                lambda *texts: prompt.messages(
-                    conversation=turns, instruction=instruction, responses=prompt.numbered(texts)
-                ),
-                self._schema(len(responses)),
-            )
-        except RequestFailed as error:
-            failed = failed_request(error)
-            return [replace(failed, usage=share) for share in split_usage(failed.usage, len(responses))]
-        try:
-            readings = readable(completion.texts, lambda reply: self._scores(reply, counts))
-            verdicts: list[dict[str, Any]] = [{"score": fmean(scores)} for scores in zip(*readings, strict=True)]
-        except UnreadableReply as error:
-            verdicts = [self._unreadable(error, completion)] * len(responses)
-        seen: dict[str, Any] = {"latency_s": completion.latency_s, "reply": completion.texts[0]}
-        costs = split_usage(completion.usage, len(responses))
-        return [
-            Reward(**verdict, usage=cost, truncated=cut, **seen)
-            for verdict, cost, cut in zip(verdicts, costs, truncated, strict=True)
-        ]
+        asked = await self.ask_about(
+            responses,
+            lambda *texts: self.build_messages(conversation, texts),
+            lambda reply: self._scores(reply, counts),
+            self.schema(len(responses)),
+        )
+        costs = split_usage(asked.usage, len(responses))
+        means = [fmean(scores) for scores in zip(*asked.readings, strict=True)] or [0.0] * len(responses)
+        return [replace(asked.reward(n, score=means[n]), usage=cost) for n, cost in enumerate(costs)]
+
+    def build_messages(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Message]:
+        """The chat that asks for the best of a group's responses, or for their ranking."""
+        *turns, last = conversation
+        prompt = self.prompt
+        return prompt.messages(
+            conversation=prompt.conversation(turns), instruction=last["content"], responses=prompt.numbered(responses)
+        )
 
     def _scores(self, reply: str, counts: Sequence[int]) -> list[float]:
         """What a reply gives each response, in the order shown."""
         shown = range(len(counts))
         if self.config.listwise_reward == "best":
-            winner = best(reply, len(counts), self._prompt().first_number)
+            winner = best(reply, len(counts), self.prompt.first_number)
             return [float(n == winner) for n in shown]
         place = {n: rank for rank, n in enumerate(ranking(reply, len(counts)))}
         return [share_of_wins(n, counts, {o: float(place[n] < place[o]) for o in shown if o != n}) for n in shown]
 
     def _asks_for_index(self) -> bool:
         """Whether the prompt is of the authors' kind: responses counted from 0, only the best one's index wanted."""
-        return self._prompt().first_number == 0
+        return self.prompt.first_number == 0
 
-    def _schema(self, count: int) -> dict[str, Any]:
+    def schema(self, count: int) -> Schema:
+        """Properties of the JSON object that a reply about so many responses is."""
         reasoning = {"reasoning": {"type": "string"}}
         if self._asks_for_index():
             return {**reasoning, "best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}

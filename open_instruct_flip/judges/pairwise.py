@@ -5,29 +5,52 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.judges.base import failed_request, readable
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.asking import Asked
+from open_instruct_flip.judges.config import ReplyConfig
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
-from open_instruct_flip.judges.reply import UnreadableReply, choice
-from open_instruct_flip.rewards import FailureKind, Reward, Usage
+from open_instruct_flip.judges.prompt import PromptFiles
+from open_instruct_flip.judges.reply import choice
+from open_instruct_flip.rewards import Reward, Usage
 
-CHOICE_SCHEMA = {"reasoning": {"type": "string"}, "winner": {"type": "string", "enum": ["A", "B", "tie"]}}
+FILES = PromptFiles("pairwise", frozenset({"instruction", "response_a", "response_b"}), "llmjudge_pairwise_ranking")
+SCHEMA = {"reasoning": {"type": "string"}, "winner": {"type": "string", "enum": ["A", "B", "tie"]}}
 _POINTS_OF_A = {"A": 1.0, "tie": 0.5, "B": 0.0}
+
+
+@dataclass(frozen=True)
+class PairwiseConfig(ReplyConfig):
+    """Options of the pairwise judge."""
+
+    max_pairs: int = field(
+        default=0,
+        metadata={
+            "help": "Pairs of a group that the pairwise judge compares, both orders each; 0 compares all. "
+            "Never fewer than give every response one"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_pairs < 0:
+            raise UsageError(f"--max_pairs must be 0 (all pairs) or above, got {self.max_pairs}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What one request said about response `a`, shown first, and response `b`; `verdict` is the reward of `a`."""
+    """What one question said about response `a`, shown first, and response `b`."""
 
     a: int
     b: int
-    verdict: Reward
-    truncated: tuple[bool, bool] = (False, False)
+    asked: Asked[str]
+
+    def points_of_a(self) -> float:
+        return fmean(_POINTS_OF_A[one] for one in self.asked.readings)
 
 
 class PairwiseJudge(GroupJudge):
@@ -38,39 +61,38 @@ class PairwiseJudge(GroupJudge):
     """
 
     name = "pairwise"
+    config_class = PairwiseConfig
+    config: PairwiseConfig
 
-    async def _compare(
+    def prompt_files(self) -> PromptFiles:
+        return FILES
+
+    async def compare(
         self, conversation: Sequence[Message], responses: Sequence[str], counts: Sequence[int]
     ) -> list[Reward]:
-        pairs = pairs_to_compare(len(responses), self.config.max_pairs, self._random(conversation, responses))
+        pairs = pairs_to_compare(len(responses), self.config.max_pairs, self.random(conversation, responses))
         orders = [order for a, b in pairs for order in ((a, b), (b, a))]
-        answers = await asyncio.gather(*(self._ask_which(conversation, responses, a, b) for a, b in orders))
+        asked = await asyncio.gather(
+            *(
+                self.ask_about(
+                    [responses[a], responses[b]],
+                    lambda first, second: self.build_messages(conversation, first, second),
+                    choice,
+                    SCHEMA,
+                )
+                for a, b in orders
+            )
+        )
+        answers = [_Answer(*order, one) for order, one in zip(orders, asked, strict=True)]
         return [_reward(number, answers, counts) for number in range(len(responses))]
 
-    async def _ask_which(self, conversation: Sequence[Message], responses: Sequence[str], a: int, b: int) -> _Answer:
-        prompt = self._prompt()
-        turns, instruction = prompt.conversation(conversation[:-1]), conversation[-1]["content"]
-        try:
-            completion, (cut_a, cut_b) = await self._ask_about(
-                [responses[a], responses[b]],
-                lambda first, second: prompt.messages(
-                    conversation=turns, instruction=instruction, response_a=first, response_b=second
-                ),
-                CHOICE_SCHEMA,
-            )
-        except RequestFailed as error:
-            return _Answer(a, b, failed_request(error))
-        seen: dict[str, Any] = {
-            "usage": completion.usage,
-            "latency_s": completion.latency_s,
-            "reply": completion.texts[0],
-        }
-        try:
-            points = fmean(_POINTS_OF_A[one] for one in readable(completion.texts, choice))
-            verdict = Reward(score=points, **seen)
-        except UnreadableReply as error:
-            verdict = Reward(**self._unreadable(error, completion), **seen)
-        return _Answer(a, b, verdict, (cut_a, cut_b))
+    def build_messages(self, conversation: Sequence[Message], first: str, second: str) -> list[Message]:
+        """The chat that asks which of two responses is better."""
+        *turns, last = conversation
+        prompt = self.prompt
+        return prompt.messages(
+            conversation=prompt.conversation(turns), instruction=last["content"], response_a=first, response_b=second
+        )
 
 
 def pairs_to_compare(count: int, max_pairs: int, rng: random.Random) -> list[tuple[int, int]]:
@@ -93,21 +115,27 @@ def _reward(response: int, answers: Sequence[_Answer], counts: Sequence[int]) ->
     """One response's reward from all answers, of which two in a row are the two orders of a pair."""
     mine = [answer for answer in answers if response in (answer.a, answer.b)]
     points: dict[int, float] = {}
-    unread: list[Reward] = []
+    unread: list[dict[str, Any]] = []
     for forth, back in zip(mine[::2], mine[1::2], strict=True):
-        failed = [answer.verdict for answer in (forth, back) if answer.verdict.score is None]
-        unread += failed[:1]
-        if forth.verdict.score is not None and back.verdict.score is not None:
-            won = (forth.verdict.score + 1.0 - back.verdict.score) / 2
+        failures = [answer.asked.failure for answer in (forth, back) if answer.asked.failure]
+        unread += failures[:1]
+        if not failures:
+            won = (forth.points_of_a() + 1.0 - back.points_of_a()) / 2
             points[forth.b if response == forth.a else forth.a] = won if response == forth.a else 1.0 - won
-    shares = (split_usage(answer.verdict.usage, 2)[response == answer.b] for answer in mine)
-    seen: dict[str, Any] = {
-        "usage": sum(shares, Usage()),
-        "latency_s": fmean(answer.verdict.latency_s for answer in mine) if mine else 0.0,
-        "reply": "\n".join(answer.verdict.reply for answer in mine if answer.verdict.reply) or None,
-        "truncated": any(answer.truncated[response == answer.b] for answer in mine),
-    }
-    left_out = f"{len(unread)} of {len(mine) // 2} pairs left out: {unread[0].detail}" if unread else None
+    left_out = f"{len(unread)} of {len(mine) // 2} pairs left out: {unread[0]['detail']}" if unread else None
+    seen = _seen(response, mine) | {"detail": left_out}
     if unread and not points:
-        return Reward(error=unread[0].error or FailureKind.UNREADABLE_REPLY, detail=left_out, **seen)
-    return Reward(score=share_of_wins(response, counts, points), detail=left_out, **seen)
+        return Reward(error=unread[0]["error"], **seen)
+    return Reward(score=share_of_wins(response, counts, points), **seen)
+
+
+def _seen(response: int, mine: Sequence[_Answer]) -> dict[str, Any]:
+    """Cost, replies and cuts of the questions that one response was in."""
+    shares = (split_usage(answer.asked.usage, 2)[response == answer.b] for answer in mine)
+    cuts = (answer.asked.cut[response == answer.b] for answer in mine if answer.asked.cut)
+    return {
+        "usage": sum(shares, Usage()),
+        "latency_s": fmean(answer.asked.latency_s for answer in mine) if mine else 0.0,
+        "reply": "\n".join(answer.asked.reply for answer in mine if answer.asked.reply) or None,
+        "truncated": any(cuts),
+    }

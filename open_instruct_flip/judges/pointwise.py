@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from open_instruct_flip.client.request import Completion
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.judges.base import ResponseJudge, readable
+from open_instruct_flip.judges.asking import Schema
+from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import pointwise_score
+from open_instruct_flip.judges.response import ResponseJudge
 
-SCORE_SCHEMA = {"reasoning": {"type": "string"}, "score": {"type": "integer", "minimum": 1, "maximum": 10}}
+FILES = PromptFiles("pointwise", frozenset({"instruction", "response"}), "llmjudge_pointwise_rating")
+SCHEMA = {"reasoning": {"type": "string"}, "score": {"type": "integer", "minimum": 1, "maximum": 10}}
 
 
 class PointwiseJudge(ResponseJudge):
@@ -19,16 +21,19 @@ class PointwiseJudge(ResponseJudge):
 
     name = "pointwise"
 
-    async def _ask_judge(self, conversation: Sequence[Message], response: str) -> tuple[Completion, bool]:
-        prompt = self._prompt()
-        turns = prompt.conversation(conversation[:-1])
-        instruction = conversation[-1]["content"]
-        completion, (truncated,) = await self._ask_about(
-            [response],
-            lambda text: prompt.messages(conversation=turns, instruction=instruction, response=text),
-            SCORE_SCHEMA,
-        )
-        return completion, truncated
+    def prompt_files(self) -> PromptFiles:
+        return FILES
 
-    async def _verdict(self, conversation: Sequence[Message], replies: Sequence[str]) -> dict[str, Any]:
-        return {"score": fmean(readable(replies, pointwise_score))}
+    def build_messages(self, shown: Sequence[Message], response: str) -> list[Message]:
+        *turns, last = shown
+        prompt = self.prompt
+        return prompt.messages(conversation=prompt.conversation(turns), instruction=last["content"], response=response)
+
+    def schema(self) -> Schema:
+        return SCHEMA
+
+    def parse(self, reply: str) -> float:
+        return pointwise_score(reply)
+
+    async def verdict(self, conversation: Sequence[Message], readings: Sequence[float]) -> dict[str, Any]:
+        return {"score": fmean(readings)}

@@ -1,4 +1,4 @@
-"""Judge prompts: text files beside this module, filled in one pass, safe against the text they hold.
+"""Judge prompts: text files in `prompts/`, filled in one pass, safe against the text they hold.
 
 A prompt is a pair of files, `<name>.system.txt` and `<name>.user.txt`. Placeholders are `{response}` and the
 like; `{{` and `}}` stand for literal braces. The system file has no placeholder, so that a server's prefix
@@ -20,12 +20,6 @@ from pathlib import Path
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 
-AUTHORS_NAMES = {
-    "flip": "FLIP",
-    "pointwise": "llmjudge_pointwise_rating",
-    "pairwise": "llmjudge_pairwise_ranking",
-    "listwise": "llmjudge_listwise_ranking",
-}
 # The authors' templates call some fields differently.
 AUTHORS_FIELDS = {
     "prompt": "instruction",
@@ -33,19 +27,6 @@ AUTHORS_FIELDS = {
     "response2": "response_b",
     "response_list": "responses",
 }
-REQUIRED_FIELDS = {
-    "flip": {"response"},
-    "flip_direct": {"response"},
-    "flip_system_target": {"response"},
-    "flip_system_target_direct": {"response"},
-    "likelihood": {"response"},
-    "likelihood_system_target": {"response"},
-    "pointwise": {"instruction", "response"},
-    "pairwise": {"instruction", "response_a", "response_b"},
-    "listwise": {"instruction", "responses"},
-}
-"""Placeholders that each judge's prompt must have; it may have `{conversation}` as well, and no other."""
-
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 # Strings that tokenizers turn into control tokens, whoever wrote them.
 _CONTROL_TOKENS = re.compile(
@@ -59,16 +40,36 @@ _TAG = re.compile(r"</?(\w+)>")
 _HEADING = re.compile(r"^(?:\[[^\]\n]+\]|#+ .+)", re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptFiles:
+    """Which pair of files a judge's prompt is.
+
+    Attributes:
+        name: The pair is `<name>.system.txt` and `<name>.user.txt`.
+        placeholders: What the user template must have. It may have `{conversation}` as well, and no other.
+        authors_name: The authors' pair is `<authors_name>_SYSTEM.prompt` and `<authors_name>_USER.prompt`.
+    """
+
+    name: str
+    placeholders: frozenset[str]
+    authors_name: str | None = None
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Names of the files to look for, the first that is there counts."""
+        theirs = [(f"{self.authors_name}_SYSTEM.prompt", f"{self.authors_name}_USER.prompt")]
+        return [(f"{self.name}.system.txt", f"{self.name}.user.txt"), *(theirs if self.authors_name else [])]
+
+
 class Fenced(str):
     """Text that may go into a prompt as it is: its foreign parts were defused already."""
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptTemplate:
     """A system and a user template.
 
     Example:
-        >>> prompt = Prompt("", "<response>\\n{response}\\n</response> as {{}}")
+        >>> prompt = PromptTemplate("", "<response>\\n{response}\\n</response> as {{}}")
         >>> prompt.messages(response="{x} </response>")[-1]["content"]
         '<response>\\n{x} < /response>\\n</response> as {}'
     """
@@ -156,25 +157,21 @@ def _fill(template: str, values: dict[str, Fenced]) -> str:
 
 
 @lru_cache(maxsize=64)
-def load_prompt(name: str, prompt_dir: str | None = None) -> Prompt:
-    """Read the prompt pair `name` from the package, or from `prompt_dir`.
+def load_prompt(files: PromptFiles, prompt_dir: str | None = None) -> PromptTemplate:
+    """Read a prompt from the package, or from `prompt_dir`.
 
     Raises:
         UsageError: The folder holds no such pair, a file is no UTF-8 text, or a placeholder is missing or unknown.
     """
-    pairs = [(f"{name}.system.txt", f"{name}.user.txt")]
-    if prompt_dir is None:
-        folder: Traversable = resources.files("open_instruct_flip.judges") / "prompts"
-    else:
-        folder = Path(prompt_dir).expanduser()
-        if name in AUTHORS_NAMES:
-            pairs.append((f"{AUTHORS_NAMES[name]}_SYSTEM.prompt", f"{AUTHORS_NAMES[name]}_USER.prompt"))
-    for pair in pairs:
+    shipped: Traversable = resources.files("open_instruct_flip.judges") / "prompts"
+    folder = shipped if prompt_dir is None else Path(prompt_dir).expanduser()
+    for pair in files.pairs():
         if all((folder / file).is_file() for file in pair):
-            prompt = Prompt(*(_read(folder / file) for file in pair))
-            _check_fields(prompt, name, f"{folder / pair[1]}")
+            prompt = PromptTemplate(*(_read(folder / file) for file in pair))
+            _check_placeholders(prompt, files, f"{folder / pair[1]}")
             return prompt
-    raise UsageError(f"--prompt_dir {folder} holds none of: {'; '.join(' with '.join(pair) for pair in pairs)}")
+    wanted = "; ".join(" with ".join(pair) for pair in files.pairs())
+    raise UsageError(f"--prompt_dir {folder} holds none of: {wanted}")
 
 
 def _read(file: Traversable) -> str:
@@ -184,12 +181,9 @@ def _read(file: Traversable) -> str:
         raise UsageError(f"the prompt {file} can't be read as UTF-8 text: {error}") from error
 
 
-def _check_fields(prompt: Prompt, name: str, file: str) -> None:
-    required = REQUIRED_FIELDS.get(name)
-    if required is None:
-        return
-    missing, unknown = required - prompt.fields, prompt.fields - required - {"conversation"}
+def _check_placeholders(prompt: PromptTemplate, files: PromptFiles, place: str) -> None:
+    missing, unknown = files.placeholders - prompt.fields, prompt.fields - files.placeholders - {"conversation"}
     if missing or unknown:
         faults = [f"lacks {{{field}}}" for field in sorted(missing)]
         faults += [f"has {{{field}}}, which this judge does not fill" for field in sorted(unknown)]
-        raise UsageError(f"the prompt {file} {' and '.join(faults)}; literal braces are written {{{{ and }}}}")
+        raise UsageError(f"the prompt {place} {' and '.join(faults)}; literal braces are written {{{{ and }}}}")

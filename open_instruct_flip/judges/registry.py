@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, fields
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_type_hints
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
+
+logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "open_instruct_flip.judges"
 _OURS = {
@@ -18,22 +24,82 @@ _OURS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeOption:
+    """An option that at least one judge has.
+
+    Attributes:
+        name: The field's name in the judges' configurations, and the flag's.
+        hint: Its type.
+        help: What it does; with the judges that have it where not all do, and its default where they agree.
+        judges: Names of the judges that have it.
+    """
+
+    name: str
+    hint: Any
+    help: str
+    judges: tuple[str, ...]
+
+
 def judge_names() -> list[str]:
     """The names that `judge_class` knows."""
-    return sorted(_OURS | {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted({*_OURS, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
 
 
 def judge_class(name: str) -> type[Judge]:
     """The judge type of that name.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or its package can't be imported.
     """
     if name in _OURS:
         module, attribute = _OURS[name].split(":")
         ours: type[Judge] = getattr(import_module(module), attribute)
         return ours
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        theirs: type[Judge] = point.load()
-        return theirs
+        return _load(point)
     raise UsageError(f"no judge is called {name!r}; there are {', '.join(judge_names())}")
+
+
+def judge_options() -> list[JudgeOption]:
+    """Every option of every judge, once, those of all judges first. A judge that can't be imported is left out."""
+    classes = list(importable_judges())
+    having: dict[str, list[tuple[type[Judge], Field[Any]]]] = {}
+    for judge in classes:
+        for option in fields(judge.config_class):
+            having.setdefault(option.name, []).append((judge, option))
+    options = [_option(name, owners, len(classes)) for name, owners in having.items()]
+    return sorted(options, key=lambda option: -len(option.judges))
+
+
+def _option(name: str, owners: list[tuple[type[Judge], Field[Any]]], num_judges: int) -> JudgeOption:
+    judge, first = owners[0]
+    names = tuple(owner.name for owner, _ in owners)
+    defaults = {repr(option.default) for _, option in owners}
+    notes = [", ".join(names)] if len(names) < num_judges else []
+    notes += [f"default: {first.default}"] if len(defaults) == 1 and first.default not in (None, "") else []
+    text = first.metadata.get("help", "") + (f" [{'; '.join(notes)}]" if notes else "")
+    return JudgeOption(name, get_type_hints(judge.config_class)[name], text, names)
+
+
+def importable_judges() -> Iterator[type[Judge]]:
+    """Every judge type; of one that can't be imported a warning tells."""
+    for name in [*_OURS, *(n for n in judge_names() if n not in _OURS)]:
+        try:
+            yield judge_class(name)
+        except UsageError as error:
+            logger.warning("%s", error)
+
+
+def _load(point: EntryPoint) -> type[Judge]:
+    try:
+        judge = point.load()
+    except Exception as error:  # whatever another package's module does when it is imported
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"the judge {point.name!r} of the entry point {point.value!r} can't be imported: "
+            f"{type(error).__name__}: {reason}; mend or remove its package"
+        ) from error
+    if not (isinstance(judge, type) and issubclass(judge, Judge)):
+        raise UsageError(f"the entry point {point.value!r} of the judge {point.name!r} is no subclass of Judge")
+    return judge

@@ -6,9 +6,12 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.judges.prompt import load_prompt
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.pointwise import PointwiseJudge
+from open_instruct_flip.judges.response import ResponseJudge
 from open_instruct_flip.local import world
 from open_instruct_flip.local.world import CONSTRAINTS, Spec
 
@@ -116,9 +119,15 @@ def judge_messages(kind: str, response: str, instruction: str, short: bool) -> l
     if short:
         asked = response if kind == "flip" else f"{instruction}\n\n{response}"
         return [user_turn(f"{kind}\n{asked}")]
-    prompt = load_prompt(kind)
-    values = {"response": response} if kind == "flip" else {"response": response, "instruction": instruction}
-    return prompt.messages(conversation=prompt.conversation([]), **values)
+    judge = _asked_judge(kind)
+    return judge.build_messages([user_turn(instruction)] if judge.sees_instruction else [], response)
+
+
+@lru_cache
+def _asked_judge(kind: str) -> ResponseJudge:
+    """A judge that is only ever asked for its prompts."""
+    nowhere = {"model": "hosted_vllm/judge", "api_base": "http://127.0.0.1:9/v1"}
+    return FlipJudge(**nowhere) if kind == "flip" else PointwiseJudge(**nowhere)
 
 
 def judge_examples(seed: int, share_of_scores: float, short: bool) -> Iterator[Example]:

@@ -17,8 +17,8 @@ from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.integrations.trl import flip_reward
+from open_instruct_flip.judges.asking import ReplyJudge
 from open_instruct_flip.judges.base import Judge
-from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.local import world
 from open_instruct_flip.local.config import LocalConfig
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # Beyond this `transformers serve` gains nothing; vLLM would take more, but a step has only 64 requests.
 JUDGE_CONCURRENCY = 16
+MAX_REPLY_TOKENS = 96
 WANDB_GROUP = "local"
 RUN_PARTS = ("run.json", "history.jsonl", "judge_server.log", "policy", "trainer", "wandb")
 
@@ -108,16 +109,15 @@ def _model(given: str | None, name: str) -> Path:
 @contextmanager
 def _judge(config: LocalConfig, run_dir: Path) -> Iterator[Judge]:
     """The judge, with a server of its own unless one is given."""
-    settings = JudgeConfig(max_tokens=96)
     if config.judge_url:
-        yield _judge_at(config, settings, _given_judge(config), config.judge_url)
+        yield _judge_at(config, _given_judge(config), config.judge_url)
         return
     backend = "vllm" if config.vllm_python else config.backend
     server = ServerConfig(port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024)
     running = JudgeServer(_model(config.judge_model, "judge"), server, log_path=run_dir / "judge_server.log")
     run_dir.mkdir(parents=True, exist_ok=True)
     with running:
-        yield _judge_at(config, settings, running.llm_judge_model, running.api_base)
+        yield _judge_at(config, running.llm_judge_model, running.api_base)
 
 
 def _given_judge(config: LocalConfig) -> str:
@@ -125,8 +125,10 @@ def _given_judge(config: LocalConfig) -> str:
     return f"{HOSTED_VLLM}{_model(config.judge_model, 'judge').name}"
 
 
-def _judge_at(config: LocalConfig, settings: JudgeConfig, model: str, url: str) -> Judge:
-    return judge_class(config.judge).from_config(settings, _client(model, url))
+def _judge_at(config: LocalConfig, model: str, url: str) -> Judge:
+    judge = judge_class(config.judge)
+    limits = {"max_tokens": MAX_REPLY_TOKENS} if issubclass(judge, ReplyJudge) else {}
+    return judge.from_options(limits, _client(model, url))
 
 
 def _client(model: str, url: str) -> ClientConfig:

@@ -57,10 +57,9 @@ def check_run(source: Path, out: Path, judge: Judge, config: ScoreConfig) -> Non
     if out.exists() and not config.overwrite:
         raise UsageError(f"{out} exists; --overwrite replaces it")
     cached = judge.client.config.cache_dir is not None
-    if cached and judge.config.temperature > 0 and judge.config.seed is None:
-        raise UsageError(
-            f"--cache_dir keeps no answers drawn at --temperature {judge.config.temperature:g}: set --seed, or 0"
-        )
+    temperature: float = getattr(judge.config, "temperature", 0.0)
+    if cached and temperature > 0 and judge.config.seed is None:
+        raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {temperature:g}: set --seed, or 0")
 
 
 async def score_rows(rows: Iterable[ScoreRow], judge: Judge) -> AsyncIterator[tuple[ScoreRow, list[Output]]]:
@@ -99,7 +98,7 @@ async def score_row(judge: Judge, row: ScoreRow) -> list[Output]:
     fault = row.fault
     try:
         if not fault:
-            hide_instruction(row.conversation, judge.config.flip_target)
+            hide_instruction(row.conversation, judge.target)
     except UsageError as error:
         fault = str(error)
     if fault:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
 
 EDGE_BYTES = 1 << 20
@@ -20,17 +18,16 @@ def reward_settings(source: Path, judge: Judge) -> dict[str, Any]:
         "judge": judge.name,
         "llm_judge_model": judge.client.config.llm_judge_model,
         **asdict(judge.config),
-        "prompts": _digest_of_prompts(judge.config.prompt_dir),
+        "prompt": _digest_of_prompt(judge),
         "input": f"{source.stat().st_size} bytes, {_digest_of_edges(source)}",
     }
 
 
-def _digest_of_prompts(prompt_dir: str | None) -> str:
-    folder = resources.files("open_instruct_flip.judges") / "prompts" if prompt_dir is None else Path(prompt_dir)
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder --prompt_dir {prompt_dir}")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith((".txt", ".prompt"))), key=lambda f: f.name)
-    return hashlib.blake2b(b"\0".join(f.read_bytes() for f in files), digest_size=8).hexdigest()
+def _digest_of_prompt(judge: Judge) -> str | None:
+    if judge.prompt_files() is None:
+        return None
+    texts = (judge.prompt.system, judge.prompt.user)
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
 def _digest_of_edges(path: Path) -> str:

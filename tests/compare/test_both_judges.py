@@ -11,7 +11,6 @@ from open_instruct_flip.commands.main import run as flip
 from open_instruct_flip.compare.both_judges import read_heldout, responses_of, score_under_both
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.config import JudgeConfig
 
 INSTRUCTION = "what is soil degradation?"
 REPLY = json.dumps({"reasoning": "-", "instruction": INSTRUCTION, "score": 8})
@@ -81,7 +80,7 @@ def test_each_run_gets_its_mean_under_each_judge_and_failures_are_no_zeros(api_b
         ],
         "poor": [(ask("name a river"), ["The Elbe."]), (ask(INSTRUCTION), ["hopeless"])],
     }
-    verdicts = {(v.run, v.judge): v for v in score_under_both(answered, JudgeConfig(), client(api_base))}
+    verdicts = {(v.run, v.judge): v for v in score_under_both(answered, {}, client(api_base))}
     assert set(verdicts) == {(run, judge) for run in answered for judge in ("flip", "pointwise")}
     assert (verdicts["good", "flip"].mean, verdicts["good", "flip"].half_width) == (1.0, 0.0)
     assert (verdicts["poor", "flip"].mean, verdicts["poor", "flip"].half_width) == (0.0, None)
@@ -95,7 +94,7 @@ def test_the_interval_is_over_prompts(api_base):
     answered = {
         "a": [(ask(INSTRUCTION), ["x", "y"]), (ask("soil degradation"), ["x", "y"]), (ask("a river"), ["x", "y"])]
     }
-    flip_verdict = score_under_both(answered, JudgeConfig(), client(api_base))[0]
+    flip_verdict = score_under_both(answered, {}, client(api_base))[0]
     means = [1.0, 2 / 3, 0.0]  # "what is soil degradation" against "soil degradation": P 2/4, R 2/2
     mean = sum(means) / 3
     deviation = (sum((value - mean) ** 2 for value in means) / 2) ** 0.5

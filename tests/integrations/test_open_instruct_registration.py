@@ -50,7 +50,7 @@ def test_open_instructs_own_verifiers_stay_as_they_were(open_instruct):
 def test_prompt_and_extractor_maps_hold_flip(open_instruct):
     from open_instruct import judge_utils
 
-    assert "{response}" in judge_utils.JUDGE_PROMPT_MAP["flip"]
+    assert "flip" in judge_utils.JUDGE_PROMPT_MAP
     assert callable(judge_utils.EXTRACTOR_MAP["flip"])
     assert judge_utils.EXTRACTOR_MAP["quality"]("x") == ("x", 0.7)
 
@@ -100,7 +100,7 @@ def test_configuration_and_verifiers_pickle_into_a_process_where_nothing_is_patc
         "import pickle, sys\n"
         f"config, streaming = pickle.load(open({str(tmp_path / 'config.pkl')!r}, 'rb'))\n"
         "assert callable(config.build())\n"
-        "assert config.verifier_functions['general-flip'].options.judge.seed == 7\n"
+        "assert config.verifier_functions['general-flip'].options.judge_options['seed'] == 7\n"
         "from open_instruct import ground_truth_utils\n"
         "assert ground_truth_utils.RewardConfig.__module__ == 'open_instruct.ground_truth_utils'\n"
     )
@@ -110,19 +110,20 @@ def test_configuration_and_verifiers_pickle_into_a_process_where_nothing_is_patc
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"llm_judge_temperature": 0.3}, ("judge", "temperature", 0.3)),
-        ({"llm_judge_max_tokens": 99}, ("judge", "max_tokens", 99)),
+        ({"llm_judge_temperature": 0.3}, ("config", "temperature", 0.3)),
+        ({"llm_judge_max_tokens": 99}, ("config", "max_tokens", 99)),
         ({"llm_judge_timeout": 5}, ("client", "timeout_s", 5)),
         ({"llm_judge_model": "hosted_vllm/other"}, ("client", "llm_judge_model", "hosted_vllm/other")),
         ({"flip_max_concurrency": 3}, ("client", "max_concurrency", 3)),
-        ({"flip_similarity": "recall"}, ("judge", "similarity", "recall")),
+        ({"flip_similarity": "recall"}, ("config", "similarity", "recall")),
         ({"flip_copy_guard": "mask"}, ("training", "copy_guard", "mask")),
     ],
 )
 def test_flags_reach_the_verifier(open_instruct, flags, expected):
     part, field, value = expected
     verifier = build(open_instruct, **flags)["general-flip"]
-    assert getattr(getattr(verifier.options, part), field) == value
+    holder = verifier.judge.config if part == "config" else getattr(verifier.options, part)
+    assert getattr(holder, field) == value
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from open_instruct_flip.integrations.open_instruct.options import (
     flag_name,
 )
 from open_instruct_flip.integrations.open_instruct.query import read_open_query, read_query
-from open_instruct_flip.judges.config import JudgeConfig
-from open_instruct_flip.judges.prompt import load_prompt
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.pointwise import PointwiseJudge
+from open_instruct_flip.judges.registry import judge_options
 
 ROLES = st.sampled_from(["system", "user", "assistant"])
 TURNS = st.lists(st.tuples(ROLES, st.text()), max_size=4)
@@ -42,7 +43,7 @@ def test_any_conversation_comes_back_with_its_context_as_it_was(turns, instructi
 @given(TURNS)
 def test_a_judges_prompt_shows_the_context_as_if_its_turns_were_known(turns):
     known = read_query(join([*turns, ("user", "x")]), "x")
-    prompt = load_prompt("flip")
+    prompt = FlipJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1").prompt
     told_apart = [{"role": role, "content": content} for role, content in turns]
     assert prompt.conversation(known.conversation[:-1]) == prompt.conversation(told_apart)
 
@@ -124,7 +125,11 @@ def test_masking_leaves_nothing_copied_and_own_text_untouched(response, instruct
 
 def test_every_option_is_one_flag_with_its_default_and_a_help_text():
     flags = {f.name: f for f in dataclasses.fields(FlipFlags)}
-    for config in (JudgeConfig, ClientConfig, TrainingConfig):
+    for option in judge_options():
+        if option.name not in UPSTREAM_FLAGS:
+            flag = flags.pop(flag_name(option.name))
+            assert (flag.default, flag.metadata["help"]) == (None, option.help)
+    for config in (ClientConfig, TrainingConfig):
         for option in dataclasses.fields(config):
             if option.name in UPSTREAM_FLAGS:
                 assert UPSTREAM_FLAGS[option.name] not in flags
@@ -139,7 +144,8 @@ def test_every_option_is_one_flag_with_its_default_and_a_help_text():
 def test_options_come_back_from_their_flags():
     given_flags = FlipFlags(flip_similarity="bleu", flip_max_attempts=9, flip_copy_guard="penalize")
     options = FlipOptions.from_flags(None, given_flags)
-    assert options.judge.similarity == "bleu"
+    assert options.judge_options == {"similarity": "bleu"}
+    assert options.judge_config(FlipJudge).similarity == "bleu"
     assert options.client.max_attempts == 9
     assert options.training.copy_guard == "penalize"
-    assert options.judge.flip_target == JudgeConfig().flip_target
+    assert options.judge_config(PointwiseJudge) == PointwiseJudge.config_class()

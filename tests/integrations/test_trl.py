@@ -21,7 +21,7 @@ class EchoJudge(Judge):
         super().__init__(model="hosted_vllm/echo", api_base="http://127.0.0.1:9/v1")
         self.groups = []
 
-    async def _score_group(self, conversation, responses):
+    async def score_group(self, conversation, responses):
         self.groups.append((conversation, list(responses)))
         return [
             Reward(error=FailureKind.TIMEOUT, detail="too slow") if r == "fail" else Reward(score=float(r))

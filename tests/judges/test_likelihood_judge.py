@@ -59,7 +59,7 @@ async def test_an_instruction_that_is_likely_anyway_gains_nothing(model: Scripte
 
 async def test_each_response_is_one_request_of_one_token_and_the_group_two_more(model: ScriptedModel) -> None:
     model.answer = vllm
-    judge = LikelihoodJudge(**ENDPOINT, num_samples=4, temperature=0.7, json_schema=True)
+    judge = LikelihoodJudge(**ENDPOINT)
     rewards = await judge.score(CONVERSATION, ["Soil.", "Rain.", "Soil.", "Snow."])
     assert len(model.requests) == 5
     assert {(request.max_tokens, request.n, request.response_format) for request in model.requests} == {(1, 1, None)}

@@ -72,7 +72,7 @@ async def test_one_unreadable_ranking_fails_the_whole_group(reply: str, model: S
     rewards = await ListwiseJudge(**ENDPOINT).score(CONVERSATION, GROUP)
     kind = FailureKind.UNREADABLE_REPLY if reply else FailureKind.EMPTY_REPLY
     assert [(reward.score, reward.error) for reward in rewards] == [(None, kind)] * 4
-    assert sum((reward.usage for reward in rewards), Usage()) == Usage(101, 7, 1)
+    assert sum((reward.usage for reward in rewards), Usage()) == Usage(202, 14, 2)
 
 
 async def test_the_rank_needs_a_full_ranking_the_best_only_its_first(model: ScriptedModel) -> None:
@@ -119,7 +119,8 @@ async def test_the_schema_wants_what_the_reward_needs(model: ScriptedModel, auth
     model.answer = by_length
     for options in ({"listwise_reward": "rank"}, {}, {"prompt_dir": authors_dir}):
         await ListwiseJudge(**ENDPOINT, json_schema=True, **options).score(CONVERSATION, GROUP)
-    rank, best, index = ((r.response_format or {})["json_schema"]["schema"]["properties"] for r in model.requests)
+    forced = [r.response_format["json_schema"]["schema"]["properties"] for r in model.requests if r.response_format]
+    rank, best, index = forced
     assert rank["ranking"]["items"] == best["ranking"]["items"] == {"type": "integer", "minimum": 1, "maximum": 4}
     assert (rank["ranking"]["minItems"], rank["ranking"]["maxItems"]) == (4, 4)
     assert (best["ranking"]["minItems"], best["ranking"]["maxItems"]) == (1, 1)

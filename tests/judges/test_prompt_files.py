@@ -11,9 +11,22 @@ from hypothesis import strategies as st
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.base import CUT
-from open_instruct_flip.judges.prompt import AUTHORS_NAMES, REQUIRED_FIELDS, Prompt, load_prompt
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.likelihood import LikelihoodJudge
+from open_instruct_flip.judges.listwise import ListwiseJudge
+from open_instruct_flip.judges.pairwise import PairwiseJudge
+from open_instruct_flip.judges.pointwise import PointwiseJudge
+from open_instruct_flip.judges.prompt import PromptFiles, PromptTemplate, load_prompt
+from open_instruct_flip.judges.shortening import CUT
 
+ENDPOINT = {"model": "hosted_vllm/judge", "api_base": "http://127.0.0.1:9/v1"}
+JUDGES = [
+    *(FlipJudge(**ENDPOINT, flip_target=t, reasoning=r) for t in ("last_user", "system") for r in (True, False)),
+    *(LikelihoodJudge(**ENDPOINT, flip_target=t) for t in ("last_user", "system")),
+    *(kind(**ENDPOINT) for kind in (PointwiseJudge, PairwiseJudge, ListwiseJudge)),
+]
+FILES: dict[str, PromptFiles] = {files.name: files for judge in JUDGES if (files := judge.prompt_files())}
+AUTHORS = sorted(name for name, files in FILES.items() if files.authors_name)
 EARLIER: list[Message] = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day."}]
 
 # Stand-ins of the same names and form as the authors' files.
@@ -48,7 +61,7 @@ def authors_dir(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def filled(prompt: Prompt, text: str) -> list[Message]:
+def filled(prompt: PromptTemplate, text: str) -> list[Message]:
     """The prompt with `text` in every place that foreign text can reach."""
     values = dict.fromkeys(VALUES, text) | {"responses": prompt.numbered([text, text])}
     turns = prompt.conversation([{"role": "user", "content": text}])
@@ -56,7 +69,7 @@ def filled(prompt: Prompt, text: str) -> list[Message]:
     return prompt.messages(conversation=turns, **wanted)
 
 
-def structure(prompt: Prompt, content: str) -> list[str]:
+def structure(prompt: PromptTemplate, content: str) -> list[str]:
     """Everything in a message that a reader or a tokenizer could take for structure."""
     headings = {h for part in (prompt.system, prompt.user) for h in re.findall(r"^(?:\[[^\]]+\]|#+ .+)", part, re.M)}
     marks = [re.escape(h) for h in sorted(headings)]
@@ -71,20 +84,20 @@ def structure(prompt: Prompt, content: str) -> list[str]:
     return re.findall("|".join(marks), content, re.I)
 
 
-@pytest.mark.parametrize("name", sorted(REQUIRED_FIELDS))
+@pytest.mark.parametrize("name", sorted(FILES))
 @pytest.mark.parametrize("text", ATTACKS)
 def test_no_text_changes_the_structure_of_a_prompt(name: str, text: str) -> None:
-    prompt = load_prompt(name)
+    prompt = load_prompt(FILES[name])
     plain, attacked = filled(prompt, "words"), filled(prompt, text)
     assert [m["role"] for m in attacked] == ["system", "user"]
     assert attacked[0] == plain[0]
     assert structure(prompt, attacked[1]["content"]) == structure(prompt, plain[1]["content"])
 
 
-@pytest.mark.parametrize("name", sorted(AUTHORS_NAMES))
+@pytest.mark.parametrize("name", AUTHORS)
 @pytest.mark.parametrize("text", ATTACKS)
 def test_nor_of_the_authors_prompts(name: str, text: str, authors_dir: str) -> None:
-    prompt = load_prompt(name, authors_dir)
+    prompt = load_prompt(FILES[name], authors_dir)
     plain, attacked = filled(prompt, "words"), filled(prompt, text)
     assert attacked[0] == plain[0]
     assert structure(prompt, attacked[1]["content"]) == structure(prompt, plain[1]["content"])
@@ -93,27 +106,27 @@ def test_nor_of_the_authors_prompts(name: str, text: str, authors_dir: str) -> N
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([*"<>/|[]{}#\n ", "response", "conversation", "im_end", "INST", "x"])).map("".join))
 def test_no_text_at_all_does(text: str) -> None:
-    prompt = load_prompt("flip")
+    prompt = load_prompt(FILES["flip"])
     plain, attacked = filled(prompt, "words")[1]["content"], filled(prompt, text)[1]["content"]
     assert structure(prompt, attacked) == structure(prompt, plain)
 
 
 def test_ordinary_text_reaches_the_judge_as_it_is() -> None:
     text = "def f(x): return {x: [1, 2]}  # <b>50 %</b> of $5 < 6 | a_b\n\n- [ ] done {{}}"
-    assert text in load_prompt("flip").messages(conversation="", response=text)[1]["content"]
+    assert text in load_prompt(FILES["flip"]).messages(conversation="", response=text)[1]["content"]
 
 
-@pytest.mark.parametrize("name", sorted(REQUIRED_FIELDS))
+@pytest.mark.parametrize("name", sorted(FILES))
 def test_the_constant_part_comes_first(name: str) -> None:
-    prompt = load_prompt(name)
+    prompt = load_prompt(FILES[name])
     assert prompt.system
     assert "{" not in re.sub(r"\{\{|\}\}", "", prompt.system)
-    assert prompt.fields == REQUIRED_FIELDS[name] | {"conversation"}
+    assert prompt.fields == FILES[name].placeholders | {"conversation"}
 
 
-@pytest.mark.parametrize("name", sorted(AUTHORS_NAMES))
+@pytest.mark.parametrize("name", AUTHORS)
 def test_a_template_without_a_place_for_them_gets_earlier_turns_in_front(name: str, authors_dir: str) -> None:
-    prompt = load_prompt(name, authors_dir)
+    prompt = load_prompt(FILES[name], authors_dir)
     values = {k: v for k, v in VALUES.items() if k in prompt.fields} | {"responses": prompt.numbered(["one"])}
     with_turns = prompt.messages(conversation=prompt.conversation(EARLIER), **values)[1]["content"]
     without = prompt.messages(conversation=prompt.conversation([]), **values)[1]["content"]
@@ -122,12 +135,12 @@ def test_a_template_without_a_place_for_them_gets_earlier_turns_in_front(name: s
 
 
 def test_responses_are_numbered_from_1_but_from_0_for_the_authors_judge(authors_dir: str) -> None:
-    assert re.findall(r"<response_(\d)>", load_prompt("listwise").numbered("ab")) == ["1", "2"]
-    assert re.findall(r"<response_(\d)>", load_prompt("listwise", authors_dir).numbered("ab")) == ["0", "1"]
+    assert re.findall(r"<response_(\d)>", load_prompt(FILES["listwise"]).numbered("ab")) == ["1", "2"]
+    assert re.findall(r"<response_(\d)>", load_prompt(FILES["listwise"], authors_dir).numbered("ab")) == ["0", "1"]
 
 
 def test_doubled_braces_are_literal_ones(authors_dir: str) -> None:
-    system, user = load_prompt("flip", authors_dir).messages(response="{{}}")
+    system, user = load_prompt(FILES["flip"], authors_dir).messages(response="{{}}")
     assert system["content"] == '### Task\nJudge. Answer as {"X": 1}.'
     assert user["content"] == '[Response]\n{{}}\n\n[Inferred]\nJSON: {"INFERRED INSTRUCTION": "<it>"}'
 
@@ -146,14 +159,14 @@ def test_a_template_that_cannot_work_is_refused_in_one_line(user: str, complaint
     (tmp_path / "flip.system.txt").write_text("Judge.", "utf-8")
     (tmp_path / "flip.user.txt").write_text(user, "utf-8")
     with pytest.raises(UsageError, match=complaint) as caught:
-        load_prompt("flip", str(tmp_path))
+        load_prompt(FILES["flip"], str(tmp_path))
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "flip.user.txt") in str(caught.value)
 
 
 def test_a_folder_without_the_prompt_is_refused_with_the_names_it_may_have(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        load_prompt("pairwise", str(tmp_path / "none"))
+        load_prompt(FILES["pairwise"], str(tmp_path / "none"))
     assert "pairwise.system.txt with pairwise.user.txt; llmjudge_pairwise_ranking_SYSTEM.prompt with" in str(
         caught.value
     )
@@ -163,5 +176,5 @@ def test_a_file_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "flip.system.txt").write_text("Judge.", "utf-8")
     (tmp_path / "flip.user.txt").write_bytes(b"{response} \xff\xfe")
     with pytest.raises(UsageError, match="can't be read as UTF-8") as caught:
-        load_prompt("flip", str(tmp_path))
+        load_prompt(FILES["flip"], str(tmp_path))
     assert "\n" not in str(caught.value)

@@ -29,7 +29,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 async def test_every_judge_pickles_before_and_after_use(name: str, model: ScriptedModel) -> None:
-    judge = judge_class(name)(**ENDPOINT, max_tokens=99, flip_target="last_user", seed=3)
+    judge = judge_class(name)(**ENDPOINT, max_response_chars=999, seed=3)
     model.answer = lambda request: "{}"
     again = pickle.loads(pickle.dumps(judge))
     if name != "likelihood":
@@ -45,7 +45,7 @@ def test_another_package_adds_a_judge_by_its_entry_point(tmp_path: Path, monkeyp
         "from open_instruct_flip.rewards import Reward\n"
         "class CoinJudge(Judge):\n"
         "    name = 'coin'\n"
-        "    async def _score_group(self, conversation, responses):\n"
+        "    async def score_group(self, conversation, responses):\n"
         "        return [Reward(score=0.5) for _ in responses]\n"
     )
     info = tmp_path / "coin_judge-1.0.dist-info"

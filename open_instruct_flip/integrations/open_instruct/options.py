@@ -6,12 +6,15 @@ Where Open Instruct has a flag of the same meaning (`UPSTREAM_FLAGS`), that flag
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_type_hints
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig
+from open_instruct_flip.judges.registry import importable_judges, judge_options
 
 OnFailure = Literal["group_mean", "zero", "raise"]
 CopyGuard = Literal["off", "mask", "penalize"]
@@ -69,18 +72,26 @@ class TrainingConfig:
 class FlipOptions(NamedTuple):
     """All options of a run, read from its parsed flags."""
 
-    judge: JudgeConfig
+    judge_options: dict[str, Any]
     client: ClientConfig
     training: TrainingConfig
 
     @classmethod
     def from_flags(cls, *sources: Any) -> FlipOptions:
         """Read the flags from parsed dataclasses; a later source wins, None is skipped, absent flags keep defaults."""
-        return cls(
-            JudgeConfig(**_values(JudgeConfig, sources)),
-            ClientConfig(**_values(ClientConfig, sources)),
-            TrainingConfig(**_values(TrainingConfig, sources)),
+        options = cls(
+            {name: value for name, value in _values(_judge_fields(), sources).items() if value is not None},
+            ClientConfig(**_values(_names(ClientConfig), sources)),
+            TrainingConfig(**_values(_names(TrainingConfig), sources)),
         )
+        for judge in importable_judges():
+            options.judge_config(judge)  # refuses impossible values
+        return options
+
+    def judge_config(self, judge: type[Judge]) -> JudgeConfig:
+        """A judge's configuration: those of the run's options that it has, the others at its own defaults."""
+        own = _names(judge.config_class)
+        return judge.make_config({name: value for name, value in self.judge_options.items() if name in own})
 
 
 def flag_name(field_name: str) -> str:
@@ -95,8 +106,16 @@ def flag_name(field_name: str) -> str:
     return field_name if field_name.startswith("flip_") else f"flip_{field_name}"
 
 
-def _values(config: type, sources: tuple[Any, ...]) -> dict[str, Any]:
-    names = {f.name: flag_name(f.name) for f in dataclasses.fields(config)}
+def _names(config: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(config)]
+
+
+def _judge_fields() -> list[str]:
+    return [option.name for option in judge_options()]
+
+
+def _values(fields: Iterable[str], sources: tuple[Any, ...]) -> dict[str, Any]:
+    names = {name: flag_name(name) for name in fields}
     return {
         name: getattr(source, flag)
         for source in sources
@@ -107,8 +126,12 @@ def _values(config: type, sources: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _flag_fields() -> list[tuple[str, Any, Any]]:
-    flags = []
-    for config in (JudgeConfig, ClientConfig, TrainingConfig):
+    flags: list[tuple[str, Any, Any]] = [
+        (flag_name(option.name), option.hint | None, field(default=None, metadata={"help": option.help}))
+        for option in judge_options()
+        if option.name not in UPSTREAM_FLAGS
+    ]
+    for config in (ClientConfig, TrainingConfig):
         hints = get_type_hints(config)
         for option in dataclasses.fields(config):
             if option.name not in UPSTREAM_FLAGS:

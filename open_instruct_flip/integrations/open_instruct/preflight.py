@@ -71,7 +71,7 @@ def check_datasets(config: Any, options: FlipOptions) -> None:
                 split=split,
                 verifier_labels=labels,
                 remap_verifier=config.remap_verifier,
-                flip_target=options.judge.flip_target,
+                flip_target=options.judge_options.get("flip_target", "last_user"),
             )
         except UsageError as error:
             if Path(name).exists() or "remap" in str(error):
@@ -135,8 +135,8 @@ async def _no_verdict(options: FlipOptions, endpoint: str | None) -> str | None:
     client = dataclasses.replace(options.client, api_base=endpoint)
     reasons = []
     for name in PROBE_JUDGES:
-        config = dataclasses.replace(options.judge, flip_target="last_user")
-        judge = judge_class(name).from_config(config, client)
+        kind = judge_class(name)
+        judge = kind.from_config(options.judge_config(kind), client)
         try:
             rewards = await judge.score([PROBE_TURN], PROBE_RESPONSES)
         except JudgeUnusableError as error:

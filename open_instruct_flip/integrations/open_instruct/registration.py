@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 from open_instruct_flip.errors import MissingDependencyError
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
-from open_instruct_flip.judges.prompt import AUTHORS_NAMES, load_prompt
 from open_instruct_flip.judges.registry import judge_names
 
 
@@ -33,7 +32,7 @@ def register() -> None:
 
     ours = [name for name in judge_names() if name not in judge_utils.JUDGE_PROMPT_MAP]
     for name in ours:
-        judge_utils.JUDGE_PROMPT_MAP[name] = load_prompt(name).user if name in AUTHORS_NAMES else name
+        judge_utils.JUDGE_PROMPT_MAP[name] = name
         judge_utils.EXTRACTOR_MAP[name] = read_by_the_verifier
     build = _with_judges(ours, ground_truth_utils.build_all_verifiers)
     _replace(data_loader.StreamingDataLoaderConfig, FlipStreamingDataLoaderConfig)

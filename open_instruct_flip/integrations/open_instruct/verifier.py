@@ -18,14 +18,10 @@ from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.integrations.open_instruct.outage import OutageGuard
 from open_instruct_flip.integrations.open_instruct.query import KnownInstruction, read_open_query, read_query
 from open_instruct_flip.judges.base import Judge
-from open_instruct_flip.judges.group import GroupJudge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
 
 logger = logging.getLogger(__name__)
-
-SEES_INSTRUCTION = frozenset({"pointwise", "pairwise", "listwise"})
-"""Judges whose prompt holds the instruction; every other kind is taken for one that must not see it."""
 
 VerdictKey = tuple[str, Any, str | None, str]
 """Verifier, ground truth, query and prediction."""
@@ -50,7 +46,8 @@ class JudgeVerifier(LMJudgeVerifier):
     @cached_property
     def judge(self) -> Judge:
         """The judge; made at first use, since options may suit only the judges that a run really uses."""
-        return judge_class(self.judge_type).from_config(self.options.judge, self.options.client)
+        judge = judge_class(self.judge_type)
+        return judge.from_config(self.options.judge_config(judge), self.options.client)
 
     @property
     def endpoints(self) -> str:
@@ -105,7 +102,7 @@ class JudgeVerifier(LMJudgeVerifier):
         shown = [shown_to_judge(response, instruction, training.copy_guard) for response in responses]
 
         async def ask(numbers: Sequence[int]) -> list[Reward]:
-            if not isinstance(self.judge, GroupJudge):
+            if not self.judge.compares_group:
                 return await self.judge.score(known.conversation, [shown[i] for i in numbers])
             rewards = await self.judge.score(known.conversation, shown)
             return [rewards[i] for i in numbers]
@@ -127,7 +124,7 @@ class JudgeVerifier(LMJudgeVerifier):
             scores=scores,
             copy_rates=rates,
             context_matches=known.context_matches,
-            measure=self.options.judge.similarity if self.judge_type == "flip" else None,
+            measure=getattr(self.judge.config, "similarity", None),
         )
 
     def instruction(self, label: Any) -> str:
@@ -140,9 +137,9 @@ class JudgeVerifier(LMJudgeVerifier):
         )
 
     def _known_instruction(self, instruction: str, query: str | None) -> KnownInstruction:
-        if self.judge_type in SEES_INSTRUCTION:
+        if self.judge.sees_instruction:
             return read_open_query(query, instruction)
-        known = read_query(query, instruction, self.options.judge.flip_target)
+        known = read_query(query, instruction, self.judge.target)
         if not known.context_matches:
             _tell_mismatch(self.name)
         return known

@@ -1,0 +1,85 @@
+"""Questions that are asked once more in another form, responses that say nothing, and options of other judges."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+
+from open_instruct_flip.client.request import ChatRequest, RequestFailed
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.registry import judge_class, judge_options
+from open_instruct_flip.rewards import FailureKind, Usage
+
+READABLE = json.dumps({"reasoning": "Soil.", "instruction": "Explain soil."})
+
+
+@pytest.mark.parametrize("forced", [False, True])
+async def test_an_unreadable_reply_is_asked_for_once_more_in_another_form(forced: bool, model: ScriptedModel) -> None:
+    model.answer = lambda request: READABLE if len(model.requests) == 2 else "Well."
+    (reward,) = await FlipJudge(**ENDPOINT, json_schema=forced).score(CONVERSATION, ["Soil is."])
+    assert reward.score == 1.0
+    assert reward.usage == Usage(202, 14, 2)
+    assert [request.response_format is not None for request in model.requests] == [forced, not forced]
+    assert model.shown(1).startswith(model.shown(0))
+    assert model.shown(1) != model.shown(0)
+
+
+async def test_a_second_unreadable_reply_is_the_failure_of_the_first(model: ScriptedModel) -> None:
+    model.answer = lambda request: "Well." if len(model.requests) == 1 else ""
+    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil is."])
+    assert (reward.error, reward.reply) == (FailureKind.UNREADABLE_REPLY, "Well.")
+    assert reward.usage.requests == len(model.requests) == 2
+
+
+async def test_a_server_that_refuses_the_other_form_leaves_the_reply_unreadable(model: ScriptedModel) -> None:
+    def answer(request: ChatRequest) -> str:
+        if request.response_format:
+            raise RequestFailed(FailureKind.REJECTED, "no response_format here")
+        return "Well."
+
+    model.answer = answer
+    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil is."])
+    assert reward.error is FailureKind.UNREADABLE_REPLY
+
+
+async def test_a_failed_request_is_not_asked_again_here(model: ScriptedModel) -> None:
+    def answer(request: ChatRequest) -> str:
+        raise RequestFailed(FailureKind.TIMEOUT, "too slow")
+
+    model.answer = answer
+    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil is."])
+    assert (reward.error, len(model.requests)) == (FailureKind.TIMEOUT, 1)
+
+
+@pytest.mark.parametrize("name", ["flip", "pointwise", "pairwise", "listwise", "likelihood"])
+async def test_a_response_without_an_answer_gets_nothing_and_is_not_asked_about(
+    name: str, model: ScriptedModel
+) -> None:
+    judge = judge_class(name)(**ENDPOINT)
+    rewards = await judge.score(CONVERSATION, ["", " \n", "<think>The user wants soil explained"])
+    assert [reward.score for reward in rewards] == [0.0, 0.0, 0.0]
+    assert model.requests == []
+
+
+@pytest.mark.parametrize("name", ["pairwise", "listwise"])
+async def test_the_only_response_that_says_something_beats_the_rest(name: str, model: ScriptedModel) -> None:
+    rewards = await judge_class(name)(**ENDPOINT).score(CONVERSATION, ["", "Soil is.", "<think>Hm"])
+    assert [reward.score for reward in rewards] == [0.0, 1.0, 0.0]
+    assert model.requests == []
+
+
+def test_an_option_of_another_judge_is_refused() -> None:
+    with pytest.raises(UsageError, match="the flip judge has no --max_pairs; it has --max_response_chars"):
+        FlipJudge(**ENDPOINT, max_pairs=3)
+
+
+def test_the_options_of_all_judges_say_whose_they_are() -> None:
+    options = {option.name: option for option in judge_options()}
+    assert options["max_pairs"].judges == ("pairwise",)
+    assert options["max_pairs"].help.endswith("[pairwise; default: 0]")
+    assert options["flip_target"].judges == ("flip", "likelihood")
+    assert len(options["seed"].judges) == 5
+    assert options["seed"].hint == (int | None)
