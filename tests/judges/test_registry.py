@@ -76,7 +76,7 @@ async def test_the_documented_judge_of_ones_own_works(model: ScriptedModel) -> N
     example = docs.read_text("utf-8").split("## A judge of your own")[1].split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
     exec(example, names)
-    replies = iter(["Yes.", "no", "Perhaps."])
+    replies = iter(["Yes.", "no", "Perhaps.", "Perhaps."])
     model.answer = lambda request: next(replies)
     rewards = await names["PoliteJudge"](**ENDPOINT).score(CONVERSATION, ["Please.", "Go.", "Hm."])
     assert [reward.score for reward in rewards] == [1.0, 0.0, None]
