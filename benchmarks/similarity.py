@@ -4,7 +4,8 @@
 
 A group is one instruction and the instructions inferred from 8 responses, all of about as many words. Words are drawn
 with Zipf's law from a vocabulary of 20,000, with capitals, punctuation and articles as in English. "typographic" has
-curly apostrophes and some accents, as models write them; in "Cyrillic" most words are not ASCII.
+curly apostrophes and some accents, as models write them; in "Cyrillic" most words are not ASCII. Twice as fast is
+enough: a judge's reply takes ten thousand times as long.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from open_instruct_flip.similarity.f1 import f1_score
 
 GROUP_SIZE = 8
 VOCABULARY = 20_000
-LENGTHS = (20, 100, 500, 2000)
+LENGTHS = (20, 100, 500)
 KINDS = ("ASCII", "typographic", "Cyrillic")
 CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 MAX_DIFFERENCE = 1e-12
@@ -104,7 +105,7 @@ def main(groups: int, repeats: int, out: str) -> None:
             )
     show(f"Token F1, groups of {GROUP_SIZE}, CPU time per pair", rows)
     faster = [float(row["times faster"]) for row in rows]
-    print(f"median {statistics.median(faster):.1f} times faster, worst {min(faster):.1f}")
+    print(f"median {statistics.median(faster):.1f} times faster (wanted: 2), worst {min(faster):.1f}")
     write(out, {"machine": machine(), "rows": rows})
     if max(float(row["largest difference"]) for row in rows) > MAX_DIFFERENCE:
         raise click.ClickException(f"the results differ from the plain formula by more than {MAX_DIFFERENCE}")
