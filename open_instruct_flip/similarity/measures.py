@@ -25,11 +25,15 @@ _NEEDS = {
     "rouge_l": ("rouge_score", "rouge-score"),
     "embedding": ("sentence_transformers", "sentence-transformers"),
 }
-_LOADING = threading.Lock()
+_ENCODER = threading.Lock()
 
 
 def similarity(
-    name: SimilarityName, inferred: str, instruction: str, embedding_model: str = DEFAULT_EMBEDDING_MODEL
+    name: SimilarityName,
+    inferred: str,
+    instruction: str,
+    embedding_model: str = DEFAULT_EMBEDDING_MODEL,
+    embedding_device: str = "cpu",
 ) -> float:
     """How alike the inferred and the true instruction are, in [0, 1].
 
@@ -37,11 +41,12 @@ def similarity(
         name: The measure, see `docs/judges.md`.
         inferred: What the judge took the instruction to be.
         instruction: The true instruction.
-        embedding_model: Sentence-transformers model for "embedding".
+        embedding_model: Sentence-transformers model for "embedding": a hub name or a folder.
+        embedding_device: Where that model runs, as torch names it. A GPU is the policy's unless it is named here.
 
     Raises:
         MissingDependencyError: The measure's library is not installed.
-        UsageError: There is no such measure.
+        UsageError: There is no such measure, or the embedding model can't be loaded.
 
     Example:
         >>> round(similarity("recall", "Define soil.", "what is soil degradation?"), 3)
@@ -58,7 +63,7 @@ def similarity(
         case "chrf":
             value = _chrf()(inferred, instruction)
         case "embedding":
-            value = _cosine(inferred, instruction, embedding_model)
+            value = _cosine(inferred, instruction, embedding_model, embedding_device)
     return min(1.0, max(0.0, value))
 
 
@@ -102,22 +107,24 @@ def _chrf() -> Callable[[str, str], float]:
     return lambda inferred, instruction: float(scorer.sentence_score(inferred, [instruction]).score) / 100
 
 
-def _cosine(inferred: str, instruction: str, model: str) -> float:
+def _cosine(inferred: str, instruction: str, model: str, device: str) -> float:
     """Cosine of the two texts' embeddings; opposite ones count as unlike."""
-    with _LOADING:
-        encoder = _encoder(model)
-    ours, theirs = encoder.encode([inferred, instruction], normalize_embeddings=True, show_progress_bar=False)
+    # Judges compare in threads: without the lock each would load the model, and a tokenizer serves one at a time.
+    with _ENCODER:
+        encoder = _encoder(model, device)
+        ours, theirs = encoder.encode([inferred, instruction], normalize_embeddings=True, show_progress_bar=False)
     return float(ours @ theirs)
 
 
 @lru_cache(maxsize=1)
-def _encoder(model: str) -> Any:
+def _encoder(model: str, device: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(model)
-    except (OSError, ValueError) as error:
+        return SentenceTransformer(model, device=device)
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # torch's own words for a device it lacks
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"--embedding_model {model!r} can't be loaded: {reason}; give a folder or a hub name"
+            f"--embedding_model {model!r} can't be loaded on --embedding_device {device!r}: {reason}; "
+            "give a folder or a hub name, and a device such as cpu or cuda:1"
         ) from error

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
+import sys
+import time
+import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from open_instruct_flip import similarities
 from open_instruct_flip.errors import MissingDependencyError, UsageError
-from open_instruct_flip.similarity.measures import similarity
+from open_instruct_flip.similarity import measures
+from open_instruct_flip.similarity.measures import SIMILARITIES, similarity
 
-LIGHT = [name for name in similarities.SIMILARITIES if name != "embedding"]
+LIGHT = [name for name in SIMILARITIES if name != "embedding"]
 TRUE = "what is soil degradation?"
 
 
@@ -109,6 +116,43 @@ def test_embedding_is_the_cosine_of_a_real_encoder(embedding_model: str) -> None
     assert 0.0 <= far < near < same
 
 
-def test_an_embedding_model_that_cannot_be_loaded_is_a_usage_error(embedding_model: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--embedding_model"):
-        similarity("embedding", "a", "b", str(tmp_path / "none"))
+@pytest.mark.parametrize(("model", "device"), [("none", "cpu"), (None, "no-such-device"), (None, "cuda:99")])
+def test_an_embedding_model_that_cannot_be_loaded_is_a_usage_error(
+    model: str | None, device: str, embedding_model: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=f"--embedding_model .*--embedding_device '{device}'"):
+        similarity("embedding", "a", "b", str(tmp_path / model) if model else embedding_model, device)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Every (model, device) that is loaded, by a stand-in for the library: all its texts are alike."""
+
+    class Encoder:
+        def __init__(self, model: str, device: str | None = None) -> None:
+            time.sleep(0.05)
+            loads.append((model, device))
+
+        def encode(self, texts: list[str], **_: object) -> Any:
+            return numpy.ones((len(texts), 1))
+
+    loads: list[tuple[str, str]] = []
+    library = types.ModuleType("sentence_transformers")
+    library.__spec__ = importlib.machinery.ModuleSpec("sentence_transformers", None)
+    library.SentenceTransformer = Encoder
+    monkeypatch.setitem(sys.modules, "sentence_transformers", library)
+    measures._encoder.cache_clear()
+    yield loads
+    measures._encoder.cache_clear()
+
+
+def test_the_embedding_model_runs_on_the_cpu_unless_a_device_is_named(loaded: list[tuple[str, str]]) -> None:
+    similarity("embedding", "a", "b", "encoder")
+    similarity("embedding", "a", "b", "encoder", embedding_device="cuda:1")
+    assert loaded == [("encoder", "cpu"), ("encoder", "cuda:1")]
+
+
+def test_the_embedding_model_is_loaded_once_for_all_threads(loaded: list[tuple[str, str]]) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda n: similarity("embedding", f"{n}", "b", "encoder"), range(32))) == [1.0] * 32
+    assert loaded == [("encoder", "cpu")]
