@@ -33,7 +33,8 @@ def final_answer(response: str, *, opened: bool = False) -> str:
     """
     if not opened and not starts_thinking(response):
         return response
-    return (after_closing(response) or "").strip()
+    ends = closings(response)
+    return response[ends[-1] :].strip() if ends else ""
 
 
 def opens_thinking(generation_prompt: str) -> bool:
@@ -51,7 +52,6 @@ def starts_thinking(text: str) -> bool:
     return _STARTS_THINKING.match(text) is not None
 
 
-def after_closing(text: str) -> str | None:
-    """What follows the last closing tag: thinking may quote one, and must not be judged. None without a tag."""
-    _, *answers = _CLOSING.split(text)
-    return answers[-1] if answers else None
+def closings(text: str) -> list[int]:
+    """Where each closing tag of a text ends, in order; the last one counts, as thinking may quote others."""
+    return [tag.end() for tag in _CLOSING.finditer(text)]

@@ -1,239 +1,205 @@
-"""Find a named field in what a judge wrote: strict JSON where it is, repaired JSON or a labelled line where it is not.
+"""Find what a judge says under a field's name: in JSON, in an object that is broken, or on a labelled line.
 
-A judge is asked for one JSON object. What comes back is that, or the same in a Markdown fence, after prose, with
-quotes left open, cut off, as a list, twice, or inside thinking tags. Reasoning is never taken for the field.
+Every place where the field stands counts, and all must agree. What may be a quotation, a part of another object or
+half of a number makes the reply say nothing. A later verdict takes an earlier one's place only where the words before
+it say so: "Better:", "Final answer:", "No:".
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import json_repair
 
+from open_instruct_flip.thinking import closings, starts_thinking
+
+MAX_TRIES = 64
+"""How many braces without an object behind them are looked at; a sane reply has a handful."""
 MAX_REPAIR_CHARS = 8192
-"""How much text behind a key is repaired: 512 tokens are fewer characters, and one takes about 20 us to repair."""
-MAX_OBJECT_STARTS = 64
-"""How many opening braces are tried as the start of an object; a sane reply has a handful."""
-MAX_SANE_CHARS = 2048
-"""Longer replies have their long runs of one character shortened before anything is looked for in them."""
-MAX_DEPTH = 8
-MAX_KEY_CHARS = 64
+"""Longer objects are not repaired: 512 tokens are fewer characters, and one takes about 20 us."""
 
-_THINKING_CLOSED = re.compile(
-    r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<\|channel\|>final<\|message\|>", re.I
+_MARKUP = r"[ \t#>*_\-\d.)`]*+"
+_WRAPPER = re.compile(r"\W*(?:(?:final[ _]?)?answer|result|output|json|verdict|evaluation|judge?ment)\W*", re.I)
+_ASIDE = re.compile(r"reason|explanation|rationale|thought|thinking|analysis|justification|evidence|note|comment", re.I)
+_NEXT_LABEL = re.compile(rf"\n{_MARKUP}(?:reasoning|explanation|rationale|justification|notes?)\b[ *_]*+[:：]", re.I)
+_PLACEHOLDER = re.compile(
+    r"<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}|[.…]*|null|none|(?:the )?(?:inferred )?(?:instruction|system prompt)\.?", re.I
 )
-_THINKING_OPEN = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|<\|channel\|>analysis)", re.I)
-# Runs longer than any text needs: patterns that start anew at each of their characters would take hours over them.
-_LONG_RUN = re.compile(r"(\s)\s{63,}|([^\w\s])\2{63,}|(_)_{63,}")
-_SIDE_KEY = re.compile(r"max|min|highest|lowest|possible|outof|second|other|previous|next|followup")
-_CHIEF_KEY = re.compile(r"overall|final|total")
-_REASONING = re.compile(r"reason|explanation|rationale|thought|thinking|analysis|justification|evidence|note")
-_PLACEHOLDER = re.compile(r"\s*(?:<[^<>]*>|\[[^\[\]]*\]|\{[^{}]*\}|[.…]*)\s*")
-_QUOTE = r"[\"'`“”‘’]"
-_DECODER = json.JSONDecoder(strict=False)
+_QUOTED_KEY = re.compile(r"[\"'“‘][\w \-]{1,64}[\"'”’]\s*:")
+_BROKEN_OBJECT = re.compile(rf"\{{\s*(?:{_QUOTED_KEY.pattern}|\w{{1,64}}\s*:)")
+# Behind a key, a comma or a bracket an object is a part of another one; behind a quotation mark it is quoted.
+_NOT_ALONE = re.compile(r"(?:[\"'“”‘’]\s*:|[,\[\"'“‘])\s*\Z")
+_TAKES_PLACE = re.compile(
+    r"(?:^|[.!?}]\s)[\s#*_>\"]*(?:final|better|corrected|correction|revised|improved|no|instead)\b"
+    r"[\w ]{0,30}[*_\"]*[:：][\s*_]*(?:```\w*\s*)?\Z",
+    re.I | re.M,
+)
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Field:
-    """A field by the words its key may end with, in lower case, best first."""
+class Field(NamedTuple):
+    """A field by its keys in JSON and its labels in prose; the value is running text, or a word or a number."""
 
-    endings: tuple[str, ...]
-
-    def matches(self, key: str) -> bool:
-        """Whether a key names this field, however it is spelled: `INFERRED INSTRUCTION`, `inferredInstruction`, ..."""
-        return self.fit(key) is not None
-
-    def fit(self, key: str) -> tuple[int, int] | None:
-        """How well a key names this field, the least best: its ending, then whether it says more than that.
-
-        None where it names something else, such as the `max_score` beside a score.
-        """
-        return _fit(self.endings, key) if len(key) <= MAX_KEY_CHARS else None
-
-    @cached_property
-    def _words(self) -> str:
-        return "|".join(self.endings)
-
-    @cached_property
-    def quoted_key(self) -> re.Pattern[str]:
-        """A quoted key where a key may stand, so not in the middle of a sentence."""
-        key = rf"[\w \-]{{0,30}}?(?:{self._words})[ _]?"
-        return re.compile(rf"(?:^|[{{,\n\"'”}}\]])\s*(?P<key>{_QUOTE}{key}{_QUOTE}\s*[:=：])", re.I)
-
-    @cached_property
-    def bare_key(self) -> re.Pattern[str]:
-        """A key without quotes, as in a JavaScript object."""
-        return re.compile(rf"[{{,]\s*(?P<key>[\w]{{0,30}}?(?:{self._words})\s*:)", re.I)
-
-    @cached_property
-    def label(self) -> re.Pattern[str]:
-        """A line that starts with the field's name and a colon, whatever Markdown stands around it."""
-        name = rf"(?:[\w'’\-]+ ){{0,3}}?(?:{self._words})"
-        return re.compile(rf"^[ \t#>*_\-\d.)\"'`]*+{name}[ *_\"'`]*[:：][ *_]*(?P<value>\S.*)", re.I | re.M)
+    key: re.Pattern[str]
+    label: re.Pattern[str]
+    is_text: bool
 
 
-@lru_cache(maxsize=1024)
-def _fit(endings: tuple[str, ...], key: str) -> tuple[int, int] | None:
-    name = re.sub(r"[\W_\d]+", "", key).lower()
-    words = [re.sub(r"[\W_]+", "", ending) for ending in endings]
-    ending = next((n for n, word in enumerate(words) if name.endswith(word)), None)
-    if ending is None or _REASONING.search(name):
-        return None
-    more = name.removesuffix(words[ending])
-    if more and _SIDE_KEY.match(more):
-        return None
-    return ending, 0 if not more else 1 if _CHIEF_KEY.match(more) else 2
+def field(*spellings: str, is_text: bool = False) -> Field:
+    """A field by every known spelling of its name, in any case; a space may be `_`, `-` or nothing."""
+    name = "(?:" + "|".join(spellings).replace(" ", r"[ _\-]?") + ")"
+    return Field(
+        re.compile(rf"[\W\d_]*+{name}[\W\d_]*+", re.I),
+        re.compile(rf"^{_MARKUP}{name}[ \t*_`]*+[:：][ \t*_]*+(?=[^\s{{`])", re.I | re.M),
+        is_text,
+    )
 
 
-def find_field(text: str, field: Field) -> Any:
-    """The field's value as it stands in a reply, or None.
+def read_field(reply: str, wanted: Field, parse: Callable[[Any], _T]) -> _T:
+    """What a reply surely says under a field's name, as `parse` reads it.
 
-    Complete JSON objects come before cut-off ones, later ones before earlier ones: what a judge says last is its
-    answer. A reply that is one JSON string, or a list of strings, is that text itself.
+    Raises:
+        ValueError: It says nothing, or not surely, or `parse` raises it.
     """
-    if len(text) > MAX_SANE_CHARS:
-        text = _LONG_RUN.sub(_shortened, text)
-    answer, thought_aloud = without_thinking(text)
-    for document in reversed(list(_documents(answer))):
-        value = _search(document, field)
-        if value is not None:
-            return value
-    value = _search_repaired(answer, field)
-    if value is None and not thought_aloud:
-        value = _search_labels(answer, field)
-    return value
+    text = _unwrapped(_without_thinking(reply))
+    whole = _json(text)
+    text = whole if isinstance(whole, str) else text
+    statements = list(_statements(text, wanted))
+    if not statements and (isinstance(whole, str) if wanted.is_text else "{" not in text):
+        statements = [("", text)]  # nothing but the verdict
+    said = [(before, parse(value)) for before, value in statements if not _is_blank(value)]
+    if not said:
+        raise ValueError("nothing is said")
+    before, verdict = said[-1]
+    if any(other != verdict for _, other in said) and not _TAKES_PLACE.search(before):
+        raise ValueError("two things are said")
+    return verdict
 
 
-def as_text(value: Any, depth: int = 0) -> str:
+def as_text(value: Any) -> str:
     """A value as the text a judge meant: the parts of a list or an object one after another, without its reasoning."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, dict) and depth < MAX_DEPTH:
-        parts = [as_text(v, depth + 1) for k, v in value.items() if not _REASONING.search(str(k).lower())]
-    elif isinstance(value, list) and depth < MAX_DEPTH:
-        parts = [as_text(v, depth + 1) for v in value]
-    else:
-        parts = [str(value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
-    return " ".join(part for part in parts if part)
+    if isinstance(value, dict):
+        value = [part for key, part in value.items() if not _ASIDE.search(key)]
+    if isinstance(value, list):
+        return " ".join(filter(None, map(as_text, value)))
+    return "" if value is None or isinstance(value, bool) else str(value).strip()
 
 
-def is_placeholder(value: Any) -> bool:
-    """Whether a value is only what a prompt's example holds: nothing, dots, or a name in brackets of any kind."""
-    return isinstance(value, str) and _PLACEHOLDER.fullmatch(value) is not None
+def _is_blank(value: Any) -> bool:
+    """Whether a value says nothing: no text, or a prompt's placeholder."""
+    text = as_text(value)
+    return not text or (_PLACEHOLDER.fullmatch(text) is not None and not any(map(str.isdigit, text)))
 
 
-def without_thinking(text: str) -> tuple[str, bool]:
-    """What follows the last closed thinking section, and whether a section was opened but never closed.
+def _without_thinking(reply: str) -> str:
+    """A reply from where its thinking ends; nothing where that never ends.
 
-    Some servers cut the opening tag off, so that only the closing one is left.
+    Some servers cut the opening tag off, so that a closing one alone ends thinking as well. In an object it is quoted.
     """
-    closed = list(_THINKING_CLOSED.finditer(text))
-    if closed:
-        return text[closed[-1].end() :], False
-    opened = _THINKING_OPEN.match(text)
-    return (text[opened.end() :], True) if opened else (text, False)
+    opened, ends, start = starts_thinking(reply), closings(reply), 0
+    if ends and (opened or _json(reply) is None):
+        first = ends[0] if opened else 0
+        between = reply[first : ends[-1]]
+        start = first if between.count("{") > between.count("}") else ends[-1]
+    return "" if starts_thinking(reply[start:]) else reply[start:]
 
 
-def _documents(text: str) -> Iterator[Any]:
-    """Every complete JSON value of a text: the whole of it, or each object in it, in order."""
-    try:
-        whole = json.loads(_unfenced(text), strict=False)
-    except (ValueError, RecursionError):
-        yield from _objects(text)
-    else:
-        yield whole
+def _unwrapped(text: str) -> str:
+    """A text without a fence or quotation marks of Markdown around it, and with the brace that its object lacks."""
+    text = re.sub(r"^>+ ?", "", text.strip(), flags=re.M)
+    first_line, _, rest = text.partition("\n")
+    if first_line.startswith("```") and rest.endswith("```"):
+        return rest.removesuffix("```")
+    return "{" + text if _QUOTED_KEY.match(text) else text
 
 
-def _unfenced(text: str) -> str:
-    """What stands in a Markdown fence around the whole of a text, else the text."""
-    stripped = text.strip()
-    first_line, _, rest = stripped.partition("\n")
-    return rest.removesuffix("```") if first_line.startswith("```") and rest.endswith("```") else text
+def _statements(text: str, wanted: Field) -> Iterator[tuple[str, Any]]:
+    """Every value of a field in a text, in order, with the words before it."""
+    end = 0
+    for start, stop, document in [*_documents(text), (len(text), len(text), None)]:
+        for before, value in _labelled(text[end:start], wanted):
+            if wanted.is_text and document is not None:
+                raise ValueError("the labelled text may go on behind the object")
+            yield before, value
+        for value in _in_document(document, wanted):
+            yield text[max(end, start - 200) : start], value
+        end = stop
 
 
-def _shortened(run: re.Match[str]) -> str:
-    return run.group()[0]
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    start, tries = text.find("{"), 0
-    while start >= 0 and tries < MAX_OBJECT_STARTS:
-        tries += 1
-        end = start + 1
+def _documents(text: str) -> Iterator[tuple[int, int, Any]]:
+    """The list that a text starts with, or its objects up to one that is broken; each with its start and end."""
+    start, failures = 0 if text.startswith("[") else text.find("{"), 0
+    while start >= 0 and failures < MAX_TRIES:
         try:
-            value, end = _DECODER.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            pass
+            document, end = _DECODER.raw_decode(text, start)
+        except ValueError:
+            if _BROKEN_OBJECT.match(text, start):
+                yield start, len(text), _repaired(text[start:])
+                return  # who knows where it ends?
+            failures, end = failures + 1, start + 1
         else:
-            yield value
+            if _NOT_ALONE.search(text[max(0, start - 64) : start]) or text[end : end + 1] in ('"', "'"):
+                raise ValueError("the object may be quoted, or a part of another one")
+            yield start, end, document
         start = text.find("{", end)
 
 
-def _search(document: Any, field: Field, depth: int = 0) -> Any:
-    """The field in a JSON value: its own keys first, then what is nested in it, the last item of a list first."""
-    if isinstance(document, dict) and depth < MAX_DEPTH:
-        own = [
-            (fit, v)
-            for k, v in document.items()
-            if (fit := field.fit(k)) is not None and v is not None and not is_placeholder(v)
-        ]
-        if own:
-            best = min(fit for fit, _ in own)
-            return next(v for fit, v in reversed(own) if fit == best)
-        nested = [v for k, v in document.items() if isinstance(v, (dict, list)) and not _REASONING.search(k.lower())]
-        found = [_search(v, field, depth + 1) for v in nested]
-        return next((v for v in found if v is not None), None)
-    if isinstance(document, list) and depth < MAX_DEPTH:
-        found = [_search(item, field, depth + 1) for item in reversed(document)]
-        return next((v for v in found if v is not None), None)
-    if isinstance(document, str) and depth <= 1 and document.strip():
-        # The reply is a JSON string or a list of strings; JSON may stand inside it once more.
-        inner = find_field(document, field) if field.quoted_key.search(document) else None
-        return document if inner is None else inner
-    return None
+def _repaired(text: str) -> Any:
+    """A broken object, where the repair loses nothing that was said: `{"score": 8 or 9` must not become 8."""
+    head, brace, rest = text.rpartition("}")
+    text = head + brace if brace and '"' not in rest else text
+    if len(text) > MAX_REPAIR_CHARS or text[-1].isdigit():
+        raise ValueError("too long to repair, or cut off in a number")
+    document = json_repair.loads(text)
+    if _letters(json.dumps(document, ensure_ascii=False)) != _letters(text):
+        raise ValueError("the repair lost something")
+    return document
 
 
-def _search_repaired(text: str, field: Field) -> Any:
-    """The field behind its last key, from JSON that is broken or cut off.
-
-    Only the text from the key on is repaired: quotes left open in the reasoning before it can do no harm.
-    """
-    keys = list(field.quoted_key.finditer(text)) or list(field.bare_key.finditer(text))
-    for key in reversed(keys[-4:]):
-        tail = text[key.start("key") :][:MAX_REPAIR_CHARS]
-        try:
-            repaired = json_repair.loads("{" + tail)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(repaired, list):
-            repaired = next((item for item in repaired if isinstance(item, dict)), None)
-        if not isinstance(repaired, dict):
-            continue
-        strangers = [k for k in repaired if not field.matches(k) and not _REASONING.search(k.lower())]
-        raw = _raw_string(tail) if strangers else None
-        value = raw if raw is not None else _search(repaired, field)
-        if value is not None:
-            return value
-    return None
+def _letters(text: str) -> str:
+    return re.sub(r"\\u[0-9a-fA-F]{4}|\\.|[\W_]", "", text.replace("None", "null"))
 
 
-def _raw_string(tail: str) -> str | None:
-    """A string value up to the object's end, where quotes inside it made the repair see keys that are none."""
-    match = re.match(r"[^:=：]*[:=：]\s*\"(.*)\"\s*,?\s*\}+\s*(?:```\s*)?$", tail, re.DOTALL)
-    return match.group(1) if match and not _REASONING.search(match.group(1).lower()) else None
+def _in_document(document: Any, wanted: Field) -> list[Any]:
+    """The values under an object's own keys of that name, else under those of objects that only wrap it."""
+    if isinstance(document, list):
+        return [value for item in document for value in _in_document(item, wanted)]
+    if not isinstance(document, dict):
+        return []
+    own = [value for key, value in document.items() if wanted.key.fullmatch(key)]
+    if len(own) > 1 and any(map(_is_blank, own)):
+        raise ValueError("one of two fields is empty")
+    wrapped = [part for key, part in document.items() if _WRAPPER.fullmatch(key)]
+    return own or [value for part in wrapped for value in _in_document(part, wanted)]
 
 
-def _search_labels(text: str, field: Field) -> str | None:
-    """The text behind the last line that starts with the field's name, up to the next label."""
-    matches = list(field.label.finditer(text))
-    if not matches:
+def _labelled(text: str, wanted: Field) -> Iterator[tuple[str, str]]:
+    """The values on a field's labelled lines, each with its label; running text goes on to the next label."""
+    labels = list(wanted.label.finditer(text))
+    for label, end in zip(labels, [*(label.start() for label in labels[1:]), len(text)], strict=False):
+        value = text[label.end() : end]
+        value = _NEXT_LABEL.split(value, 1)[0].strip() if wanted.is_text else value.partition("\n")[0]
+        if re.search(r"\n[ \t]*\n", value):
+            raise ValueError("who knows where the text ends?")
+        yield label.group(), value.strip(" *_`\"'“”")
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_with_each_key_once)
+
+
+def _json(text: str) -> Any:
+    """The JSON that a text is, or None; a list of one is what it holds."""
+    try:
+        whole = _DECODER.decode(text)
+    except ValueError:
         return None
-    value = text[matches[-1].start("value") :]
-    following = re.search(r"\n[ \t#>*_\-\d.)]*(?:reasoning|explanation|rationale|notes?)\b[ *_]*:", value, re.I)
-    value = value[: following.start()] if following else value
-    return value.strip().strip("\"'`*“”").strip() or None
+    return whole[0] if isinstance(whole, list) and len(whole) == 1 else whole

@@ -26,6 +26,15 @@ VERDICT = {"REASONING": REASONING, "INFERRED INSTRUCTION": TRUE}
 COMPACT, PRETTY = json.dumps(VERDICT), json.dumps(VERDICT, indent=2)
 UNESCAPED = f'{{"REASONING": "{REASONING}", "INFERRED INSTRUCTION": "{TRUE}"}}'
 
+READ = {
+    "instruction": inferred_instruction,
+    "score": pointwise_score,
+    "choice": choice,
+    "ranking": lambda text: ranking(text, 3),
+    "best": lambda text: best(text, 3),
+    "best from 0": lambda text: best(text, 3, first_number=0),
+}
+
 PERFECT = {
     "compact": COMPACT,
     "pretty-printed": PRETTY,
@@ -36,10 +45,13 @@ PERFECT = {
     "cut off before the closing quote": COMPACT[:-2],
     "cut off before the closing brace": COMPACT[:-1],
     "unescaped quotes": UNESCAPED,
+    "unescaped quotes, then prose": f"{UNESCAPED}\n\nI hope this helps.",
     "single quotes": f"{{'REASONING': 'None', 'INFERRED INSTRUCTION': '{TRUE}'}}",
     "trailing comma": COMPACT[:-1] + ",}",
     "doubled braces": "{" + COMPACT + "}",
+    "no braces": COMPACT[1:-1],
     "list of objects": json.dumps([VERDICT]),
+    "list of one text": json.dumps([TRUE]),
     "JSON string": json.dumps(TRUE),
     "JSON inside a JSON string": json.dumps(COMPACT),
     "list value": json.dumps({"REASONING": REASONING, "INFERRED INSTRUCTION": TRUE.split(", ")}),
@@ -48,22 +60,234 @@ PERFECT = {
     "other keys": json.dumps({"reasoning": REASONING, "inferredInstruction": TRUE}),
     "after thinking": f'<think>Is it {{"instruction": "Sing."}}? No.</think>\n{COMPACT}',
     "after thinking whose start was cut": f"Is it a song? No.</think>{COMPACT}",
+    "after thinking that quotes a tag": f"<think>It ends in </think>, I see.</think>{COMPACT}",
+    "a closing tag in the JSON": COMPACT.replace("simple words", "a </think> tag"),
+    "a closing tag in broken JSON": UNESCAPED.replace("simple words", "a </think> tag"),
+    "thinking, then a closing tag in the JSON": f"<think>Hm.</think>{COMPACT.replace('simple words', '</think>')}",
     "a draft, then the answer": f'{{"instruction": "Sing."}}\nBetter:\n{COMPACT}',
+    "a draft, then the final answer": f'{{"instruction": "Sing."}}\n\n**Final answer:**\n```json\n{PRETTY}\n```',
+    "the same twice": f"{COMPACT}\n{PRETTY}",
     "another field beside it": json.dumps({"instruction": TRUE, "task": "definition", "follow_up_question": "More?"}),
+    "an empty object of the prompt's before it": f'{{"instruction": "..."}}\n{COMPACT}',
     "labelled line": f"**Inferred instruction:** {TRUE}",
+    "labelled line under the reasoning": f"**Reasoning:** {REASONING}\n\n**Instruction:** {TRUE}",
+    "labelled line over the reasoning": f"Instruction: {TRUE}\n\nReasoning: {REASONING}",
+    "label, then JSON": f"### Inferred instruction:\n{COMPACT}",
 }
-EMPTY = {
-    "nothing": "",
-    "white space": " \n",
-    "prose": "I can't tell what was asked.",
-    "no such key": '{"reasoning": "It explains."}',
-    "empty value": '{"instruction": ""}',
-    "no word": '{"instruction": "?!"}',
-    "null": '{"instruction": null}',
-    "the prompt's placeholder": '{"reasoning": "<one short sentence>", "instruction": "<the instruction>"}',
-    "thinking that never ends": "<think>\nInstruction: Sing",
-    "white space until the limit": '{"reasoning":' + "\n" * 500,
-}
+
+SHORT = [
+    ("score", '{"REASONING": "good", "SCORE": "8/10"}', 0.8),
+    ("score", '{\n  "REASONING": "good",\n  "SCORE": "8/10"\n}', 0.8),
+    ("score", '{"reasoning": "misses 3 of 4", "score": 7.5}', 0.75),
+    ("score", '{"score": "8 out of 10"}', 0.8),
+    ("score", '{"score": 8/10}', 0.8),
+    ("score", '{"score": "**8**"}', 0.8),
+    ("score", '{"score": 10}', 1.0),
+    ("score", '{"score": 1}', 0.1),
+    ("score", '{"score": "8"', 0.8),
+    ("score", '[{"score": 8}]', 0.8),
+    ("score", '{"reasoning": "it says "soil" twice", "score": 8}', 0.8),
+    ("score", "{'reasoning': 'good', 'score': 8,}", 0.8),
+    ("score", "score: 8", 0.8),
+    ("score", "Reasoning: misses 3 of 4.\n\n**Score: 8/10**\n\nI hope this helps.", 0.8),
+    ("score", "9", 0.9),
+    ("score", '"9/10"', 0.9),
+    ("score", '{"score": {"clarity": 9, "overall": 6}}', 0.6),
+    ("score", '{"evaluation": {"score": 6}}', 0.6),
+    ("score", '{"score": 2, "max_score": 10}', 0.2),
+    ("score", '{"score": 7, "total_points": 10}', 0.7),
+    ("score", '{"overall_score": 3, "style_score": 9}', 0.3),
+    ("score", '{"score": 3, "rating": "3/10"}', 0.3),
+    ("score", "Score: 9\nFinal score: 8", 0.8),
+    ("choice", '{"reasoning": "B misses the form", "winner": "A"}', "A"),
+    ("choice", '{"REASONING": "...", "BETTER_RESPONSE": "B"}', "B"),
+    ("choice", '{"REASONING": "...", "BETTER_RESPONSE": B}', "B"),
+    ("choice", '{"winner": "Response b"}', "B"),
+    ("choice", '{"winner": "tie"}', "tie"),
+    ("choice", '{"winner": "A tie"}', "tie"),
+    ("choice", '{"winner": "Response A is better."}', "A"),
+    ("choice", "Response A is better.", "A"),
+    ("choice", "**A**", "A"),
+    ("choice", "[[B]]", "B"),
+    ("choice", "B misses the form.\n\nWinner: A", "A"),
+    ("choice", '{"winner": "A", "second_choice": "B"}', "A"),
+    ("ranking", '{"reasoning": "1 is short", "ranking": [2, 3, 1]}', [1, 2, 0]),
+    ("ranking", '{"ranking": "2 > 3 > 1"}', [1, 2, 0]),
+    ("ranking", '{"ranking": ["Response 2", "Response 3", "Response 1"]}', [1, 2, 0]),
+    ("ranking", "[2, 3, 1]", [1, 2, 0]),
+    ("ranking", "2, 3, 1", [1, 2, 0]),
+    ("ranking", "Ranking: 2 > 3 > 1", [1, 2, 0]),
+    ("ranking", '```json\n{"ranking": [2, 3, 1]}\n```', [1, 2, 0]),
+    ("best", '{"ranking": [2, 3, 1]}', 1),
+    ("best", '{"ranking": [3]}', 2),
+    ("best", '{"ranking": [3, 1]}', 2),
+    ("best", "2", 1),
+    ("best from 0", '{"REASONING": "0 is short", "BEST_RESPONSE_INDEX": 2}', 2),
+    ("best from 0", '{"BEST_RESPONSE_INDEX": "0"}', 0),
+    ("best from 0", '{"BEST_RESPONSE_INDEX": <1>}', 1),
+    ("best from 0", '{"ranking": [2, 0]}', 2),
+    ("best from 0", "2", 2),
+    ("best from 0", "0", 0),
+]
+
+NEAR_MISSES = [
+    # nothing, or only around the verdict
+    ("instruction", ""),
+    ("instruction", " \n"),
+    ("instruction", "I can't tell what was asked."),
+    ("instruction", '{"reasoning": "It explains."}'),
+    ("instruction", '{"instruction": null}'),
+    ("instruction", '{"instruction": true}'),
+    ("instruction", '{"instruction": ""}'),
+    ("instruction", '{"instruction": "?!"}'),
+    ("instruction", '{"instruction": "The"}'),
+    ("instruction", '{"reasoning":' + "\n" * 500),
+    ("score", ""),
+    ("score", "{}"),
+    ("score", '{"score": null}'),
+    ("score", '{"score": true}'),
+    ("score", '{"score": "good"}'),
+    ("choice", ""),
+    ("ranking", ""),
+    # the prompt's own placeholders
+    ("instruction", '{"reasoning": "<one short sentence>", "instruction": "<the instruction>"}'),
+    ("instruction", '{"REASONING": "<explanation>", "INFERRED INSTRUCTION": "<instruction>"}'),
+    ("instruction", '{"instruction": "..."}'),
+    ("instruction", '{"instruction": "the instruction"}'),
+    ("score", '{"reasoning": "<one short sentence>", "score": <1 to 10>}'),
+    ("score", '{"SCORE": "<your-score>"}'),
+    ("choice", '{"winner": "<A, B or tie>"}'),
+    ("choice", '{"BETTER_RESPONSE": "A" or "B"}'),
+    ("ranking", '{"ranking": [<best>, ..., <worst>]}'),
+    ("best from 0", '{"BEST_RESPONSE_INDEX": <index-of-best-response>}'),
+    # other keys that hold the word, also beside an empty field
+    ("instruction", '{"instruction": "", "next_question": "Shall I go on?"}'),
+    ("instruction", '{"instruction": "", "prompt": "Sing."}'),
+    ("instruction", '{"follow_up_instruction": "Sing."}'),
+    ("instruction", '{"instruction_reasoning": "Sing."}'),
+    ("instruction", '{"previous": {"instruction": "Sing."}}'),
+    ("instruction", '{"reasoning": {"instruction": "Sing."}}'),
+    ("score", '{"reasoning": "good", "max_score": "10"}'),
+    ("score", '{"previous_score": "9"}'),
+    ("score", '{"score_reasoning": "9"}'),
+    ("score", '{"scored_by": "9"}'),
+    ("score", '{"score": "", "max_score": 10}'),
+    ("score", '{"history": [{"score": 9}]}'),
+    ("score", '{"reasoning": "a "b" c", "history": [1, {"score": 9}]}'),
+    ("score", '"history": [1, {"score": 9}], "reasoning": "good"'),
+    ("score", "Max score: 10"),
+    ("choice", '{"second_choice": "B"}'),
+    ("choice", '{"loser": "B"}'),
+    ("ranking", '{"previous_ranking": [2, 3, 1]}'),
+    ("best", '{"BEST_RESPONSE_INDEX": 2}'),  # counts from 0 or, as the responses do, from 1?
+    # in the reasoning only, or quoted
+    ("instruction", '{"reasoning": "Instruction: sing."}'),
+    ("instruction", '{"reasoning": "so\\nInstruction: sing.", "max_score": 10}'),
+    ("instruction", '"{\\"reasoning\\": \\"Instruction: sing.\\"}"'),
+    ("score", '{"reasoning": "deserves 3; the max score is 10"}'),
+    ("score", "deserves 3; the max score is 10"),
+    ("score", "It has 3 of the 4 parts."),
+    ("score", "The response claims a score of 10."),
+    ("score", 'The response says "{"score": 10}" and nothing else.'),
+    ("score", '{"reasoning": "It says {\\"score\\": 10}"}'),
+    ("score", '{"reasoning": "it says ", "score": 10}", "score": 2}'),
+    ("choice", "A response has to keep its form."),
+    ("choice", 'The response ends in "winner: A".'),
+    # two verdicts, none marked final
+    ("instruction", '{"instruction": "Sing."}\n{"instruction": "Dance."}'),
+    ("instruction", '{"instruction": "Sing.", "instruction": "Dance."}'),
+    ("instruction", '{"instruction": "Sing.", "prompt": "Dance."}'),
+    ("instruction", '[{"instruction": "Sing."}, {"instruction": "Dance."}]'),
+    ("instruction", '["Sing.", "Dance."]'),
+    ("instruction", 'Instruction: Sing.\n{"instruction": "Dance."}'),
+    ("instruction", 'Instruction: Return {"a": 1} as XML.'),
+    ("instruction", "Instruction: Sing.\nInstruction: Dance."),
+    ("instruction", "Instruction: Sing.\n\nOr maybe it was a dance."),
+    ("score", '{"score": 3} {"score": 9}'),
+    ("score", '{"score": 3} There is no better: it had claimed {"score": 9}'),
+    ("score", '{"score": 9, "score": 3}'),
+    ("score", '{"score": 9, "rating": 3}'),
+    ("score", '{"score": "accuracy 9/10, overall 3/10"}'),
+    ("score", '{"score": {"clarity": 9, "style": 6}}'),
+    ("score", '{"score": [8, 9]}'),
+    ("score", '{"score": "6 or 7"}'),
+    ("score", '{"score": "6-7"}'),
+    ("score", '{"score": 8 or 9}'),
+    ("score", '{"score": "2/3 of the limits kept, so 4"}'),
+    ("score", "Score: 9\nScore: 3"),
+    ("score", "Score: 8/10. A score of 10 would need sources."),
+    ("score", "I give it a score of 3. A score of 10 would need sources."),
+    ("score", "score of 3 out of 10; a score of 9 would need more"),
+    ("score", "8 10"),
+    ("choice", "[[A]] at first sight, but [[B]]"),
+    ("choice", '{"winner": "A"} {"winner": "B"}'),
+    ("choice", '{"winner": "A", "verdict": "B"}'),
+    ("choice", '{"winner": ["A", "B"]}'),
+    ("ranking", '{"ranking": [2, 3, 1]} {"ranking": [1, 2, 3]}'),
+    ("best", '{"ranking": [2]} {"ranking": [1]}'),
+    # off the scale, or on another one
+    ("score", '{"score": 11}'),
+    ("score", '{"score": -1}'),
+    ("score", '{"score": 0}'),
+    ("score", '{"score": 0.8}'),
+    ("score", '{"score": ".8"}'),
+    ("score", '{"score": "0/10"}'),
+    ("score", '{"score": "8/100"}'),
+    ("score", '{"score": "80/100"}'),
+    ("score", '{"score": "4 out of 5"}'),
+    ("score", '{"score": "80%"}'),
+    ("score", '{"score": "7,5"}'),
+    ("score", '{"score": 1e400}'),
+    ("score", '{"score": NaN}'),
+    # negations, neither, and others
+    ("score", '{"score": "not 8"}'),
+    ("score", '{"score": "below 3"}'),
+    ("choice", '{"winner": "not A"}'),
+    ("choice", '{"winner": "neither"}'),
+    ("choice", '{"winner": "both"}'),
+    ("choice", '{"winner": "none"}'),
+    ("choice", '{"winner": "C"}'),
+    ("choice", '{"winner": "A is worse"}'),
+    ("choice", "Neither response is better."),
+    # rankings that are none
+    ("ranking", '{"ranking": [2, 2, 1]}'),
+    ("ranking", '{"ranking": [3, 2]}'),
+    ("ranking", '{"ranking": [3, 2, 1, 4]}'),
+    ("ranking", '{"ranking": [0, 1, 2]}'),
+    ("ranking", '{"ranking": [-2, 3, 1]}'),
+    ("ranking", '{"ranking": [2, [3, 1]]}'),
+    ("ranking", '{"ranking": "2 = 3 > 1"}'),
+    ("ranking", '{"ranking": "1 < 3 < 2"}'),
+    ("ranking", '{"ranking": "231"}'),
+    ("ranking", '{"ranking": {"1": 3, "2": 1, "3": 2}}'),
+    ("ranking", '{"ranking": {"rank 1": 2, "rank 2": 3, "rank 3": 1}}'),
+    ("ranking", '{"ranking": {"response_1": 3, "response_2": 1, "response_3": 2}}'),  # places, or points?
+    ("ranking", "2 is best, then 3 and 1"),
+    ("best", '{"ranking": [2, 2]}'),
+    ("best", '{"ranking": [4]}'),
+    ("best", "the second"),
+    ("best from 0", '{"BEST_RESPONSE_INDEX": 3}'),
+    ("best from 0", '{"BEST_RESPONSE_INDEX": -1}'),
+    ("best from 0", '{"BEST_RESPONSE_INDEX": "0 or 1"}'),
+    # cut off
+    ("instruction", COMPACT[: COMPACT.index("INFERRED")]),
+    ("instruction", COMPACT[:30]),
+    ("instruction", '{"instruction":'),
+    ("score", '{"reasoning": "good", "score": 1'),  # or 10?
+    ("score", '{"score": 2, "max_score": 1'),
+    ("score", '{"reasoning": "The response says "score": 10 but'),
+    ("score", '{"reasoning": "He says "hi", "score": 10, I gather'),
+    ("ranking", '{"ranking": [2, 3, 1'),
+    ("best", '{"ranking": [1'),
+    # thinking that never ends, or ends in nothing
+    ("instruction", "<think>\nInstruction: Sing"),
+    ("instruction", f"<think>\nSo it is {COMPACT}"),
+    ("instruction", f"<think>{COMPACT}</think>"),
+    ("score", "<think>Score: 9"),
+    ("score", "[THINK]9"),
+    ("score", "It may be 9.</think>"),
+    ("choice", "<think>A"),
+]
 
 
 @pytest.mark.parametrize("text", PERFECT.values(), ids=PERFECT)
@@ -71,12 +295,21 @@ def test_a_perfect_inference_scores_1_however_it_is_written(text: str) -> None:
     assert f1_score(inferred_instruction(text), TRUE).f1 == 1.0
 
 
-@pytest.mark.parametrize("text", EMPTY.values(), ids=EMPTY)
-def test_no_instruction_is_unreadable_not_0(text: str) -> None:
+@pytest.mark.parametrize(("reader", "text", "verdict"), SHORT)
+def test_a_short_verdict_is_read_however_it_is_written(reader: str, text: str, verdict: object) -> None:
+    assert READ[reader](text) == pytest.approx(verdict)
+
+
+@pytest.mark.parametrize(("reader", "text"), NEAR_MISSES)
+def test_what_is_not_surely_the_verdict_is_unreadable(reader: str, text: str) -> None:
     with pytest.raises(UnreadableReply) as caught:
-        inferred_instruction(text)
+        READ[reader](text)
     assert caught.value.text == text
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_the_near_misses_outnumber_the_readable_replies() -> None:
+    assert len(NEAR_MISSES) >= len(PERFECT) + len(SHORT)
 
 
 def test_reasoning_is_never_taken_for_the_instruction() -> None:
@@ -85,137 +318,11 @@ def test_reasoning_is_never_taken_for_the_instruction() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ('{"REASONING": "good", "SCORE": "8/10"}', 0.8),
-        ('{\n  "REASONING": "good",\n  "SCORE": "8/10"\n}', 0.8),
-        ('{"reasoning": "misses 3 of 4", "score": 7.5}', 0.75),
-        ('{"score": "7,5"}', 0.75),
-        ('{"score": "4 out of 5"}', 0.8),
-        ('{"score": 10', 1.0),
-        ("score: 8", 0.8),
-        ("I would give it a **Score: 8/10**.", 0.8),
-        ("9", 0.9),
-        ('{"score": {"clarity": 9, "overall": 6}}', 0.6),
-        ('{"score": 2, "max_score": 10}', 0.2),
-        ('{"score": 2, "max_score": 10', 0.2),
-        ('{"score": 7, "total_points": 10}', 0.7),
-        ('{"overall_score": 3, "style_score": 9}', 0.3),
-        ("Score: 8/10. The score is 8.", 0.8),
-    ],
-)
-def test_scores(text: str, score: float) -> None:
-    assert pointwise_score(text) == pytest.approx(score)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", '{"score": "good"}', '{"score": 11}', '{"score": -1}', '{"score": 0}', '{"score": 0.8}'),
-        *('{"score": "0/10"}', '{"score": "6 or 7"}', '{"max_score": 10}', "It has 3 of the 4 parts."),
-        "I give it a score of 3. A score of 10 would need sources.",
-        "score of 3 out of 10; a score of 9 would need more",
-        '{"score": "accuracy 9/10, overall 3/10"}',
-        '{"score": "2/3 of the limits kept, so 4"}',
-    ],
-)
-def test_no_score_is_unreadable(text: str) -> None:
-    with pytest.raises(UnreadableReply):
-        pointwise_score(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "winner"),
-    [
-        ('{"reasoning": "B misses the form", "winner": "A"}', "A"),
-        ('{"REASONING": "...", "BETTER_RESPONSE": "B"}', "B"),
-        ('{"winner": "Response b"}', "B"),
-        ('{"winner": "tie"}', "tie"),
-        ('{"winner": "A tie"}', "tie"),
-        ("[[A]] at first sight, but [[B]]", "B"),
-        ("Response A is better.", "A"),
-        ("**A**", "A"),
-        ('{"winner": "A", "second_choice": "B"}', "A"),
-    ],
-)
-def test_choices(text: str, winner: str) -> None:
-    assert choice(text) == winner
-
-
-@pytest.mark.parametrize(
-    "text", ["", '{"winner": "<A, B or tie>"}', '{"winner": "C"}', "A response has to keep its form."]
-)
-def test_no_choice_is_unreadable(text: str) -> None:
-    with pytest.raises(UnreadableReply):
-        choice(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "order"),
-    [
-        ('{"reasoning": "1 is short", "ranking": [2, 3, 1]}', [1, 2, 0]),
-        ('{"ranking": "2 > 3 > 1"}', [1, 2, 0]),
-        ('{"ranking": ["Response 2", "Response 3", "Response 1"]}', [1, 2, 0]),
-        ("[2, 3, 1]", [1, 2, 0]),
-        ('```json\n{"ranking": [2, 3, 1]}\n```', [1, 2, 0]),
-        ('{"ranking": {"response_1": 3, "response_2": 1, "response_3": 2}}', [1, 2, 0]),
-    ],
-)
-def test_rankings(text: str, order: list[int]) -> None:
-    assert ranking(text, 3) == order
-    assert best(text, 3) == order[0]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"ranking": {"1": 3, "2": 1, "3": 2}}',
-        '{"ranking": {"rank 1": 2, "rank 2": 3, "rank 3": 1}}',
-        "",
-        '{"ranking": [2, 2, 1]}',
-        '{"ranking": [3, 2]}',
-        '{"ranking": [0, 1, 2]}',
-        "2 is best, then 3 and 1",
-    ],
-)
-def test_no_ranking_is_unreadable(text: str) -> None:
-    with pytest.raises(UnreadableReply):
-        ranking(text, 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "position"),
-    [
-        ('{"REASONING": "0 is short", "BEST_RESPONSE_INDEX": 2}', 2),
-        ('{"BEST_RESPONSE_INDEX": "0"}', 0),
-        ('{"BEST_RESPONSE_INDEX": <1>}', 1),
-        ('{"ranking": [3]}', 2),
-        ('{"ranking": [3, 1]}', 2),
-    ],
-)
-def test_the_best_is_the_first_of_a_ranking_or_an_index_from_0(text: str, position: int) -> None:
-    assert best(text, 3) == position
-
-
-@pytest.mark.parametrize(
-    "text", ['{"BEST_RESPONSE_INDEX": 3}', '{"BEST_RESPONSE_INDEX": -1}', '{"ranking": [2, 2]}', "the second"]
-)
-def test_no_best_is_unreadable(text: str) -> None:
-    with pytest.raises(UnreadableReply):
-        best(text, 3)
-
-
-def test_a_judge_that_counts_from_0_is_read_from_0() -> None:
-    assert best("2", 3, first_number=0) == best('{"ranking": [2, 0]}', 3, first_number=0) == 2
-    assert best("0", 3, first_number=0) == 0
-
-
-@pytest.mark.parametrize(
     "run", ['"score "' + " " * 200_000, "```" + "\n" * 200_000, "_" * 200_000, "{," + "\n" * 200_000, "12" * 100_000]
 )
 def test_a_long_run_is_read_in_a_moment(run: str) -> None:
     """Where the time grows with the square of the length, this takes many minutes."""
-    for read in (inferred_instruction, pointwise_score, choice, lambda text: ranking(text, 3)):
+    for read in READ.values():
         with contextlib.suppress(UnreadableReply):
             assert read(run) is not None
 
@@ -237,7 +344,7 @@ replies = st.text() | syntax | json_values.map(json.dumps) | json_values.map(lam
 @settings(deadline=None)
 @given(replies)
 def test_no_reply_brings_any_other_error(text: str) -> None:
-    for read in (inferred_instruction, pointwise_score, choice, lambda t: ranking(t, 3), lambda t: best(t, 3)):
+    for read in READ.values():
         try:
             verdict = read(text)
         except UnreadableReply:
