@@ -16,7 +16,6 @@ from open_instruct_flip.failures.rates import FailureWindow
 from open_instruct_flip.failures.stand_ins import stand_ins
 from open_instruct_flip.failures.trial import trial
 from open_instruct_flip.judges.base import Judge
-from open_instruct_flip.judges.group import GroupJudge
 from open_instruct_flip.rewards import REQUEST_FAILURES, FailureKind, Reward
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class OutageGuard:
         self, conversation: Sequence[Message], responses: Sequence[str], rewards: list[Reward], limit_s: float
     ) -> list[Reward]:
         """The rewards with the failed ones judged again; as they were when that takes too long."""
-        whole_group = isinstance(self._judge, GroupJudge)  # part of a group would be compared with itself only
+        whole_group = self._judge.compares_group  # part of a group would be compared with itself only
         numbers = [i for i, reward in enumerate(rewards) if reward.error or whole_group]
         try:
             async with asyncio.timeout(limit_s):

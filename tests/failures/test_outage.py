@@ -12,7 +12,6 @@ from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.outage import JudgeOutageError, OutageGuard
 from open_instruct_flip.failures.trial import QUESTION
 from open_instruct_flip.judges.base import Judge
-from open_instruct_flip.judges.group import GroupJudge
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 ASKED = Usage(10, 5, 1)
@@ -41,7 +40,7 @@ class ScriptedJudge(Judge):
         self.trial = trial
         self.asked = []
 
-    async def _score_group(self, conversation, responses):
+    async def score_group(self, conversation, responses):
         if conversation[-1]["content"] == QUESTION:
             return [self.trial] * len(responses)
         self.asked.append(list(responses))
@@ -51,9 +50,8 @@ class ScriptedJudge(Judge):
         return list(answer)
 
 
-class ScriptedGroupJudge(ScriptedJudge, GroupJudge):
-    async def _compare(self, conversation, responses, counts):
-        raise NotImplementedError
+class ScriptedGroupJudge(ScriptedJudge):
+    compares_group = True
 
 
 def guard(judge, proven=False, **options):
@@ -90,7 +88,6 @@ async def test_a_judge_that_compares_sees_the_whole_group_again():
         ([BAD] * 2, False),
         ([failed(FailureKind.UNSCORABLE_INSTRUCTION)] * 2, False),
         ([failed(FailureKind.CONTEXT_OVERFLOW), failed(FailureKind.REJECTED)], False),
-        ([], False),
     ],
 )
 async def test_what_counts_as_an_outage(rewards, waits):
@@ -110,10 +107,10 @@ async def test_outage_ends_with_endpoint_and_last_error():
 
 async def test_judge_that_hangs_does_not_outlast_the_limit():
     class Hanging(ScriptedJudge):
-        async def _score_group(self, conversation, responses):
+        async def score_group(self, conversation, responses):
             if self.asked:
                 await asyncio.Event().wait()
-            return await super()._score_group(conversation, responses)
+            return await super().score_group(conversation, responses)
 
     with pytest.raises(JudgeOutageError, match="timeout"):
         await score(Hanging([failed(FailureKind.TIMEOUT)]), 1, outage_timeout_s=0.1)
@@ -162,7 +159,7 @@ async def test_a_refusal_that_lasts_is_told_in_its_own_words():
 
 
 async def test_a_score_that_took_no_request_proves_nothing():
-    watched = guard(ScriptedJudge([Reward(score=0.0)], REFUSAL))
+    watched = guard(ScriptedJudge(REFUSAL))
     await watched.score(TURNS, [""])
     with pytest.raises(JudgeRefusedError):
         await watched.score(TURNS, ["a"])
