@@ -16,7 +16,7 @@ class JudgeUnusableError(FlipError):
 
 
 class JudgeRefusedError(JudgeUnusableError):
-    """The judge refuses the key, the model or the URL (401, 403, 404), and has answered nothing so far."""
+    """A server refused the key, the model or the URL (401, 403, 404), as one also does while its judge restarts."""
 
 
 class MissingDependencyError(FlipError, ImportError):
