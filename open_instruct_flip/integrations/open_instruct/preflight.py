@@ -1,4 +1,4 @@
-"""What is checked before Ray starts: flags, datasets, and the judges that their labels ask for. Imports Open Instruct."""
+"""What is checked before Ray starts: flags, datasets, the judges that their labels ask for. Imports Open Instruct."""
 
 from __future__ import annotations
 
