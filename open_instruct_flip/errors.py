@@ -15,5 +15,9 @@ class JudgeUnusableError(FlipError):
     """No request to this judge can succeed: no endpoint, unknown model, or a wrong key."""
 
 
+class JudgeRefusedError(JudgeUnusableError):
+    """A server refused the key, the model or the URL (401, 403, 404), as one also does while its judge restarts."""
+
+
 class MissingDependencyError(FlipError, ImportError):
     """A part of the package needs something that is not installed; the text holds the command that installs it."""

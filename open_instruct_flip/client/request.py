@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import FlipError, JudgeUnusableError
+from open_instruct_flip.errors import FlipError, JudgeRefusedError, JudgeUnusableError
 from open_instruct_flip.rewards import FailureKind, Usage
 
 
@@ -96,6 +96,7 @@ class Transport(Protocol):
 
         Raises:
             RequestFailed: It brought no completion.
+            JudgeRefusedError: This endpoint refused the key, the model or the URL.
             JudgeUnusableError: No request to this judge can succeed.
         """
         ...
@@ -143,15 +144,16 @@ def status_failure(
     """What an HTTP status other than 200 means, for the caller to raise.
 
     Returns:
-        JudgeUnusableError where every further request would fare the same: no such model or URL, or a wrong key.
+        JudgeRefusedError for no such model or URL, or a wrong key; JudgeUnusableError where the server can't do what
+        is asked. Every further request would fare the same.
     """
     overflow = status in (400, 413) and _is_overflow(message)
     text = " ".join(message.split())[:300]
     detail = f"{where} answered {status}: {text}"
     if status in (401, 403):
-        return JudgeUnusableError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
+        return JudgeRefusedError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
     if status == 404:
-        return JudgeUnusableError(f"{where} knows no model {model!r}, or is no /v1 URL (404): {text}")
+        return JudgeRefusedError(f"{where} knows no model {model!r}, or is no /v1 URL (404): {text}")
     if status in (400, 422, 500) and any(sign in text for sign in _HOPELESS):
         return JudgeUnusableError(detail)
     if overflow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import Field, dataclass, fields
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
@@ -88,7 +89,12 @@ def importable_judges() -> Iterator[type[Judge]]:
         try:
             yield judge_class(name)
         except UsageError as error:
-            logger.warning("%s", error)
+            _warn_once(str(error))
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)
 
 
 def _load(point: EntryPoint) -> type[Judge]:

@@ -12,7 +12,9 @@ from upstream_double import DOUBLE, JudgeServer
 collect_ignore = ["open_instruct_double"]
 
 PLUGIN = "open_instruct_flip.integrations.open_instruct"
-IMPORT_OPEN_INSTRUCT = {f"{PLUGIN}.{name}" for name in ("verifier", "reward_function", "streaming_config", "preflight")}
+IMPORT_OPEN_INSTRUCT = {
+    f"{PLUGIN}.{name}" for name in ("verifier", "reward_function", "streaming_config", "preflight", "mixer", "policy")
+}
 
 
 @pytest.fixture

@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from upstream_double import DOUBLE, inferred
 
+import open_instruct_flip
 from open_instruct_flip.integrations.open_instruct.launcher import main
 
+POLICY = Path(open_instruct_flip.__file__).parent / "local/models/policy"
 INSTRUCTION = "Name the three largest lakes of Sweden, please"
 
 
@@ -84,6 +87,7 @@ def test_trainer_runs_as_main_with_flip_in_it(judge_server, dataset):
     assert done.returncode == 0, done.stderr
     assert "TRAINED FlipRewardConfig" in done.stdout
     assert "'general-flip'" in done.stdout
+    assert "judge_proven=True" in done.stdout
     assert {body["model"] for body in judge_server.bodies} == {"judge"}  # asked before training
 
 
@@ -98,7 +102,17 @@ def test_help_shows_flip_flags_beside_open_instructs():
     assert done.returncode == 0
     for flag in ("--flip_api_base", "--flip_on_failure", "--llm_judge_model", "--seed"):
         assert flag in done.stdout
-    assert "Reward of a sample whose judgement failed" in " ".join(done.stdout.split())
+    assert "Reward of a response whose request failed" in " ".join(done.stdout.split())
+
+
+def test_help_without_open_instruct_shows_our_flags_and_says_how_to_get_it():
+    done = launch_process("-m", "open_instruct_flip", "train", "--help", OPEN_INSTRUCT_DIR="", RAY_ADDRESS="")
+    assert done.returncode == 0
+    *_, last = done.stdout.splitlines()
+    assert "--flip_on_unreadable" in done.stdout
+    assert "group_lowest" in done.stdout
+    assert "github.com/allenai/open-instruct" in last
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -175,6 +189,89 @@ def test_model_that_is_not_served_is_named_with_those_that_are(launch, judge_ser
     assert done.returncode == 2
     assert "serves no 'other' but judge" in done.stderr
     assert "--flip_api_base" in done.stderr
+
+
+def test_the_judges_that_the_labels_ask_for_are_asked_and_no_other(launch, judge_server, dataset):
+    judge_server.reply = lambda body: json.dumps({"instruction": "Name lakes", "score": 7})
+    folder = dataset(row(), row(label="general-quality"), row(label="to-the-baseline"))
+    done = launch(*flags(judge_server, folder), "--remap_verifier", "to-the-baseline=general-pointwise")
+    assert done.returncode == 0, done.stderr
+    system_prompts = {body["messages"][0]["content"] for body in judge_server.bodies}
+    assert len(system_prompts) == 2  # FLIP's and the pointwise judge's
+
+
+def test_a_judge_that_the_server_can_not_be_is_refused_before_training(launch, judge_server, dataset):
+    # The server infers instructions well, but returns no prompt_logprobs.
+    done = launch(*flags(judge_server, dataset(row(), row(label="general-likelihood"))))
+    assert done.returncode == 2
+    assert "general-likelihood: hosted_vllm/judge returned no prompt_logprobs" in done.stderr
+    assert "TRAINED" not in done.stdout
+
+
+def test_no_judge_is_asked_where_no_label_needs_one(launch, judge_server, dataset):
+    done = launch(*flags(judge_server, dataset(row(label="general-quality"))))
+    assert done.returncode == 0, done.stderr
+    assert judge_server.bodies == []
+    assert "judge_proven=False" in done.stdout
+
+
+def test_an_option_that_no_needed_judge_has_is_refused(launch, judge_server, dataset):
+    judge_server.reply = lambda body: json.dumps({"score": 7})
+    arguments = flags(judge_server, dataset(row(label="general-pointwise")))
+    done = launch(*arguments, "--flip_similarity", "bleu")
+    assert done.returncode == 2
+    assert "ask for general-pointwise, which has no --flip_similarity: leave it out" in done.stderr
+    done = launch(*flags(judge_server, dataset(row(), row(label="general-pointwise"))), "--flip_similarity", "recall")
+    assert "--flip_similarity" not in done.stderr
+
+
+def test_judges_of_other_packages_serve_their_labels_and_a_broken_one_is_one_line(judge_server, dataset, tmp_path):
+    (tmp_path / "coin_judge.py").write_text(
+        "from open_instruct_flip.judges.base import Judge\n"
+        "from open_instruct_flip.rewards import Reward\n"
+        "class CoinJudge(Judge):\n"
+        "    name = 'coin'\n"
+        "    async def score_group(self, conversation, responses):\n"
+        "        return [Reward(score=0.5) for _ in responses]\n"
+    )
+    info = tmp_path / "coin_judge-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: coin-judge\nVersion: 1.0\n")
+    judges = "coin = coin_judge:CoinJudge\nbent = nowhere_to_be_found:BentJudge\n"
+    (info / "entry_points.txt").write_text(f"[open_instruct_flip.judges]\n{judges}")
+    command = ("-m", "open_instruct_flip", "train")
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = launch_process(*command, *flags(judge_server, dataset(row(label="general-coin"))), PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("can't be imported") == 1
+    assert "'general-coin'" in done.stdout
+    done = launch_process(*command, *flags(judge_server, dataset(row(label="general-bent"))), PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "the judge 'bent' of the entry point" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("template", "opens"), [("olmo_thinker", "yes"), ("tulu", "no")])
+def test_whether_the_template_opens_the_thinking_is_seen_and_reaches_the_verifier(
+    launch, judge_server, dataset, template, opens
+):
+    policy = ("--model_name_or_path", POLICY, "--chat_template_name", template)
+    done = launch(*flags(judge_server, dataset(row())), *policy)
+    assert done.returncode == 0, done.stderr
+    assert f"policy_opens_thinking={opens}" in done.stdout
+
+
+def test_what_is_said_of_the_template_is_taken(launch, judge_server, dataset):
+    policy = ("--model_name_or_path", POLICY, "--flip_policy_opens_thinking", "yes")
+    done = launch(*flags(judge_server, dataset(row())), *policy)
+    assert "policy_opens_thinking=yes" in done.stdout
+
+
+def test_a_template_that_can_not_be_rendered_is_one_warning(launch, judge_server, dataset, caplog):
+    done = launch(*flags(judge_server, dataset(row())), "--model_name_or_path", "/nowhere/policy")
+    assert done.returncode == 0, done.stderr
+    assert "policy_opens_thinking=auto" in done.stdout
+    (warning,) = [record.message for record in caplog.records if "chat template" in record.message]
+    assert "--flip_policy_opens_thinking yes" in warning
 
 
 def test_judge_made_for_scores_only_passes(launch, judge_server, dataset):

@@ -55,6 +55,24 @@ def test_prompt_and_extractor_maps_hold_flip(open_instruct):
     assert judge_utils.EXTRACTOR_MAP["quality"]("x") == ("x", 0.7)
 
 
+def test_a_judge_of_our_name_that_open_instruct_has_already_gives_way_and_the_log_says_so():
+    # As in the FLIP authors' fork, whose own gives 0.0 for a failed judge.
+    code = (
+        "import logging; logging.basicConfig()\n"
+        "from types import SimpleNamespace\n"
+        "from open_instruct import data_loader, ground_truth_utils, judge_utils\n"
+        "judge_utils.JUDGE_PROMPT_MAP['flip'] = 'Infer {output}'\n"
+        "judge_utils.EXTRACTOR_MAP['flip'] = lambda text: (text, 0.0)\n"
+        "import open_instruct_flip; open_instruct_flip.register(); open_instruct_flip.register()\n"
+        "config = data_loader.StreamingDataLoaderConfig(llm_judge_model='hosted_vllm/judge')\n"
+        "verifiers = ground_truth_utils.build_all_verifiers(SimpleNamespace(seed=7), config)\n"
+        "assert type(verifiers['general-flip']).__name__ == 'JudgeVerifier', verifiers\n"
+    )
+    (line,) = run_with_double(code).stderr.splitlines()
+    assert "'flip'" in line
+    assert "takes its place" in line
+
+
 def test_registering_again_changes_nothing(open_instruct):
     from open_instruct import data_loader, judge_utils
 
@@ -141,7 +159,7 @@ def test_impossible_flags_are_refused_where_they_are_parsed(open_instruct, flags
         streaming_config(open_instruct, **flags)
 
 
-def run_with_double(code: str) -> str:
+def run_with_double(code: str) -> subprocess.CompletedProcess[str]:
     from upstream_double import DOUBLE
 
     done = subprocess.run(
@@ -151,4 +169,4 @@ def run_with_double(code: str) -> str:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done

@@ -128,30 +128,79 @@ async def test_mismatch_is_said_once(open_instruct, judge_server, caplog):
     ("prediction", "judged"),
     [
         ("<think>the user wants lakes</think> Vänern", "Vänern"),
-        ("lakes are wanted</think><answer>Vänern</answer>", "Vänern"),
+        ("<think>lakes are wanted</think><answer>Vänern</answer>", "Vänern"),
         ("Vänern", "Vänern"),
+        # Nobody opened a section, so that the tag is a quotation.
+        ("Vänern, and close it with </think>.", "Vänern, and close it with < /think>."),
         ("<think>the user wants lakes", None),
     ],
 )
-async def test_thinking_is_not_judged(open_instruct, judge_server, prediction, judged):
-    config = make_config(open_instruct, judge_server.url)
-    scores, _ = await reward(config, [prediction])
+@pytest.mark.parametrize("opens_thinking", ["auto", "no"])
+async def test_thinking_is_not_judged(open_instruct, judge_server, prediction, judged, opens_thinking):
+    config = make_config(open_instruct, judge_server.url, {"flip_policy_opens_thinking": opens_thinking})
+    await judged_as(judge_server, config, prediction, judged)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "judged"),
+    [
+        ("Okay, the user wants the three largest lakes of Sweden", None),
+        ("Okay, the user wants <answer>lakes</answer>", None),
+        ("lakes are wanted</think> Vänern", "Vänern"),
+        ("lakes are wanted</think>So: <answer>Vänern</answer>", "Vänern"),
+        ("they may quote </think> here</think>Vänern", "Vänern"),
+        ("lakes are wanted</think>  ", None),
+    ],
+)
+@pytest.mark.parametrize("label", ["general-flip", "general-pointwise"])
+async def test_where_the_template_opens_the_thinking_a_response_that_never_closes_it_is_worth_nothing(
+    open_instruct, judge_server, prediction, judged, label
+):
+    config = make_config(open_instruct, judge_server.url, {"flip_policy_opens_thinking": "yes"})
+    judge_server.reply = lambda body: json.dumps({"instruction": INSTRUCTION, "score": 10})
+    await judged_as(judge_server, config, prediction, judged, label)
+
+
+async def judged_as(server, config, prediction, judged, label="general-flip"):
+    """A prediction's answer reaches the judge as `judged`; None: nothing does, and the score is 0."""
+    scores, metrics = await reward(config, [prediction], label=label)
+    assert metrics["flip/failure_rate"] == 0.0
     if judged is None:
         assert scores == [0.0]
-        assert judge_server.bodies == []
+        assert server.bodies == []
     else:
-        assert f"<response>\n{judged}\n</response>" in judge_server.prompts()[0]
+        assert f"<response>\n{judged}\n</response>" in server.prompts()[0]
 
 
-async def test_failed_sample_gets_its_groups_mean(open_instruct, judge_server):
-    judge_server.reply = by_response({"good": inferred(INSTRUCTION), "bad": inferred("bake"), "odd": "   "})
+async def test_a_response_that_breaks_the_judges_reply_gets_its_groups_lowest_reward(open_instruct, judge_server):
+    verdicts = {"good": inferred(INSTRUCTION), "fair": inferred("Name three largest lakes"), "odd": "@@@ ]"}
+    judge_server.reply = by_response(verdicts)
+    config = make_config(open_instruct, judge_server.url, verification_reward=1.0)
+    scores, metrics = await reward(config, ["good", "fair", "odd"])
+    assert scores == pytest.approx([1.0, FOUR_OF_SEVEN, FOUR_OF_SEVEN])
+    assert metrics["flip/parse_failure_rate"] == pytest.approx(1 / 3)
+    assert metrics["flip/request_failure_rate"] == 0.0
+    assert metrics["flip/f1_mean"] == pytest.approx((1 + FOUR_OF_SEVEN) / 2)
+
+
+async def test_a_failed_request_gets_its_groups_mean_which_is_no_advantage(open_instruct, judge_server):
+    judge_server.reply = by_response({"good": inferred(INSTRUCTION), "bad": inferred("bake"), "odd": 400})
     config = make_config(open_instruct, judge_server.url, verification_reward=1.0)
     scores, metrics = await reward(config, ["good", "bad", "odd"])
     assert scores == [1.0, 0.0, 0.5]
     assert scores[2] - np.mean(scores) == 0.0
-    assert metrics["flip/parse_failure_rate"] == pytest.approx(1 / 3)
-    assert metrics["flip/request_failure_rate"] == 0.0
-    assert metrics["flip/f1_mean"] == 0.5
+    assert metrics["flip/request_failure_rate"] == pytest.approx(1 / 3)
+    assert metrics["flip/parse_failure_rate"] == 0.0
+
+
+async def test_stand_ins_take_the_scores_that_the_copy_guard_left(open_instruct, judge_server):
+    copied = f"You said: {INSTRUCTION}"
+    judge_server.reply = by_response({"You said": inferred(INSTRUCTION), "odd": "@@@"})
+    flags = {"flip_copy_guard": "penalize"}
+    config = make_config(open_instruct, judge_server.url, flags, verification_reward=1.0)
+    scores, metrics = await reward(config, [copied, "odd"])
+    assert scores == [0.0, 0.0]
+    assert metrics["flip/f1_mean"] == 1.0
 
 
 async def test_failed_sample_gets_zero_where_asked_for(open_instruct, judge_server):
@@ -166,11 +215,11 @@ async def test_failure_stops_training_where_asked_for(open_instruct, judge_serve
     from open_instruct_flip.errors import FlipError
 
     judge_server.reply = by_response({"good": inferred(INSTRUCTION), "odd": "no instruction"})
-    config = make_config(open_instruct, judge_server.url, {"flip_on_failure": "raise"})
+    config = make_config(open_instruct, judge_server.url, {"flip_on_unreadable": "raise"})
     scores, metrics = await reward(config, ["good", "odd"])
     assert metrics == {}
     for use in (np.mean, list, len, sum, lambda s: s[0]):
-        with pytest.raises(FlipError, match="unreadable_reply"):
+        with pytest.raises(FlipError, match="--flip_on_unreadable is raise: unreadable_reply"):
             use(pickle.loads(pickle.dumps(scores)))
 
 

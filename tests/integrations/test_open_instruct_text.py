@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.integrations.open_instruct.copying import copy_rate, mask_copies
 from open_instruct_flip.integrations.open_instruct.options import (
     UPSTREAM_FLAGS,
@@ -129,7 +130,7 @@ def test_every_option_is_one_flag_with_its_default_and_a_help_text():
         if option.name not in UPSTREAM_FLAGS:
             flag = flags.pop(flag_name(option.name))
             assert (flag.default, flag.metadata["help"]) == (None, option.help)
-    for config in (ClientConfig, TrainingConfig):
+    for config in (ClientConfig, FailureConfig, TrainingConfig):
         for option in dataclasses.fields(config):
             if option.name in UPSTREAM_FLAGS:
                 assert UPSTREAM_FLAGS[option.name] not in flags
@@ -148,4 +149,5 @@ def test_options_come_back_from_their_flags():
     assert options.judge_config(FlipJudge).similarity == "bleu"
     assert options.client.max_attempts == 9
     assert options.training.copy_guard == "penalize"
+    assert options.failures == FailureConfig()
     assert options.judge_config(PointwiseJudge) == PointwiseJudge.config_class()

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from open_instruct_flip.integrations.open_instruct.options import CopyGuard
+from open_instruct_flip.rewards import Reward
 
 SPAN_WORDS = 5
 """A shorter run of common words says nothing."""
@@ -23,6 +28,21 @@ def copy_rate(response: str, instruction: str) -> float:
     """
     wanted = _ngrams(_words(instruction))
     return len(wanted & _ngrams(_words(response))) / len(wanted) if wanted else 0.0
+
+
+def shown_to_judge(response: str, instruction: str, guard: CopyGuard) -> str:
+    """The response as the judge reads it."""
+    return mask_copies(response, instruction) if guard == "mask" else response
+
+
+def guarded(rewards: Sequence[Reward], rates: Sequence[float], guard: CopyGuard) -> list[Reward]:
+    """A group's rewards, scores multiplied by (1 - copy rate) under "penalize"."""
+    if guard != "penalize":
+        return list(rewards)
+    return [
+        reward if reward.score is None else replace(reward, score=reward.score * (1.0 - rate))
+        for reward, rate in zip(rewards, rates, strict=True)
+    ]
 
 
 def mask_copies(response: str, instruction: str) -> str:

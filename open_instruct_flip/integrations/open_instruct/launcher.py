@@ -35,20 +35,33 @@ def train(arguments: Sequence[str]) -> None:
         UsageError: A flag or the dataset can't work, or a judge does not answer.
         FlipError: Training stopped because the judge failed.
     """
-    from open_instruct_flip.integrations.open_instruct import checkout
+    if not HELP_FLAGS.isdisjoint(arguments):
+        show_help()
+        return
+    _prepare(needs_gpu=True)
+    from open_instruct_flip.integrations.open_instruct.preflight import check_run
 
-    wants_help = not HELP_FLAGS.isdisjoint(arguments)
+    _run_trainer([*arguments, *check_run(arguments)])
+
+
+def show_help() -> None:
+    """Print this package's flags, then Open Instruct's help, or in one line why it has none here."""
+    from open_instruct_flip.integrations.open_instruct.options import flags_help
+
+    print(flags_help(), flush=True)
+    try:
+        _prepare(needs_gpu=False)
+        _run_trainer(["--help"])
+    except (FlipError, ImportError) as error:
+        print(f"Open Instruct's own flags are not shown: {' '.join(str(error).split())}")
+
+
+def _prepare(*, needs_gpu: bool) -> None:
+    from open_instruct_flip.integrations.open_instruct import checkout, register
+
     checkout.put_on_path(os.environ.get("OPEN_INSTRUCT_DIR"))
-    checkout.check_machine(needs_gpu=not wants_help)
-
-    from open_instruct_flip.integrations.open_instruct import register
-
+    checkout.check_machine(needs_gpu=needs_gpu)
     register()
-    if not wants_help:
-        from open_instruct_flip.integrations.open_instruct.preflight import check_run
-
-        check_run(arguments)
-    _run_trainer(arguments)
 
 
 def _run_trainer(arguments: Sequence[str]) -> None:
@@ -76,5 +89,7 @@ def _judge_failure(error: BaseException | None) -> str | None:
 
 
 def _fail(error: FlipError, code: int) -> int:
-    print(f"flip train: error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    from open_instruct_flip.integrations.open_instruct.options import in_our_flags
+
+    print(f"flip train: error: {in_our_flags(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
     return code

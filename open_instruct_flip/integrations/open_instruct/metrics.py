@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.samples import SAMPLES_KEY, Samples
-from open_instruct_flip.rewards import REQUEST_FAILURES, FailureKind, Reward
+from open_instruct_flip.rewards import Reward
 
-UNREADABLE = frozenset({FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY})
 RECENT_JUDGEMENTS = 512
 
 
@@ -33,9 +33,7 @@ class GroupMetrics:
             return {}
         rewards = [reward for group in groups for reward in group.rewards]
         metrics: dict[str, Any] = {
-            "flip/failure_rate": _share(r.error is not None for r in rewards),
-            "flip/parse_failure_rate": _share(r.error in UNREADABLE for r in rewards),
-            "flip/request_failure_rate": _share(r.error in REQUEST_FAILURES for r in rewards),
+            **{f"flip/{name}": rate for name, rate in failure_rates(rewards).items()},
             "flip/duplicate_rate": _share(r.duplicate for r in rewards),
             "flip/truncated_rate": _share(r.truncated for r in rewards),
             "flip/instruction_copy_rate": float(np.mean([rate for g in groups for rate in g.copy_rates])),

@@ -1,23 +1,27 @@
-"""FLIP's flags beside Open Instruct's own: every field of the judge, client and training configuration as `--flip_*`.
+"""FLIP's flags beside Open Instruct's own: every option of judges, client, failures and training as `--flip_*`.
 
 Where Open Instruct has a flag of the same meaning (`UPSTREAM_FLAGS`), that flag is the option, and there is no second.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_type_hints
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.registry import importable_judges, judge_options
 
-OnFailure = Literal["group_mean", "zero", "raise"]
 CopyGuard = Literal["off", "mask", "penalize"]
+OpensThinking = Literal["auto", "yes", "no"]
 
 UPSTREAM_FLAGS = {
     "llm_judge_model": "llm_judge_model",
@@ -33,20 +37,6 @@ UPSTREAM_FLAGS = {
 class TrainingConfig:
     """What a training run does with rewards, beyond asking a judge. Plain values only: it is pickled into workers."""
 
-    on_failure: OnFailure = field(
-        default="group_mean",
-        metadata={"help": "Reward of a sample whose judgement failed: its group's mean, zero, or stop the run"},
-    )
-    failure_window: int = field(
-        default=16, metadata={"help": "Groups, per vLLM engine, over which the failure rate is taken"}
-    )
-    max_failure_rate: float = field(
-        default=0.5,
-        metadata={"help": "Share of failed judgements in a full window above which training waits for the judge"},
-    )
-    outage_timeout_s: float = field(
-        default=900.0, metadata={"help": "Seconds to wait for a judge that is down before training stops"}
-    )
     copy_guard: CopyGuard = field(
         default="off",
         metadata={"help": "Against responses that quote their instruction: mask the quotes, or scale the reward down"},
@@ -54,19 +44,27 @@ class TrainingConfig:
     samples_every: int = field(
         default=20, metadata={"help": "Training steps from one table of samples in the tracker to the next; 0 for none"}
     )
-
     preflight: bool = field(
         default=True, metadata={"help": "Check the datasets and ask every judge endpoint before Ray starts"}
     )
+    policy_opens_thinking: OpensThinking = field(
+        default="auto",
+        metadata={
+            "help": "Whether the policy's chat template ends the prompt with an opening thinking tag, so that a "
+            "response without a closing one has no answer; auto: the launcher renders the template and sees"
+        },
+    )
+    judge_proven: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether the judge is known to have answered, so that a 401, 403 or 404 is waited out from the "
+            "first rollout on; the launcher's check sets it"
+        },
+    )
 
     def __post_init__(self) -> None:
-        if self.failure_window < 1 or self.outage_timeout_s < 0 or self.samples_every < 0:
-            raise UsageError(
-                "--flip_failure_window must be above 0, --flip_outage_timeout_s and --flip_samples_every at least 0, "
-                f"got {self.failure_window}, {self.outage_timeout_s}, {self.samples_every}"
-            )
-        if not 0.0 <= self.max_failure_rate <= 1.0:
-            raise UsageError(f"--flip_max_failure_rate lies in [0, 1], got {self.max_failure_rate}")
+        if self.samples_every < 0:
+            raise UsageError(f"--samples_every must be at least 0, got {self.samples_every}")
 
 
 class FlipOptions(NamedTuple):
@@ -74,24 +72,28 @@ class FlipOptions(NamedTuple):
 
     judge_options: dict[str, Any]
     client: ClientConfig
+    failures: FailureConfig
     training: TrainingConfig
 
     @classmethod
     def from_flags(cls, *sources: Any) -> FlipOptions:
         """Read the flags from parsed dataclasses; a later source wins, None is skipped, absent flags keep defaults."""
-        options = cls(
-            {name: value for name, value in _values(_judge_fields(), sources).items() if value is not None},
-            ClientConfig(**_values(_names(ClientConfig), sources)),
-            TrainingConfig(**_values(_names(TrainingConfig), sources)),
-        )
-        for judge in importable_judges():
-            options.judge_config(judge)  # refuses impossible values
+        with our_flag_names():
+            options = cls(
+                {name: value for name, value in _values(_judge_fields(), sources).items() if value is not None},
+                *(config(**_values(_names(config), sources)) for config in _CONFIGS),
+            )
+            for judge in importable_judges():
+                options.judge_config(judge)  # refuses impossible values
         return options
 
     def judge_config(self, judge: type[Judge]) -> JudgeConfig:
         """A judge's configuration: those of the run's options that it has, the others at its own defaults."""
         own = _names(judge.config_class)
         return judge.make_config({name: value for name, value in self.judge_options.items() if name in own})
+
+
+_CONFIGS: tuple[Any, ...] = (ClientConfig, FailureConfig, TrainingConfig)
 
 
 def flag_name(field_name: str) -> str:
@@ -104,6 +106,38 @@ def flag_name(field_name: str) -> str:
     if field_name in UPSTREAM_FLAGS:
         return UPSTREAM_FLAGS[field_name]
     return field_name if field_name.startswith("flip_") else f"flip_{field_name}"
+
+
+def flags_help() -> str:
+    """A help text for every `--flip_*` flag."""
+    usage = "flip train [--flip_* flags] [flags of Open Instruct's grpo_fast]"
+    parser = argparse.ArgumentParser(usage=usage, add_help=False)
+    group = parser.add_argument_group("flags of open_instruct_flip")
+    for flag in dataclasses.fields(FlipFlags):
+        text = flag.metadata["help"].replace("%", "%%")
+        shown = f" (default: {flag.default})" if flag.default not in (None, "") else ""
+        group.add_argument(f"--{flag.name}", metavar="VALUE", help=f"{text}{shown}")
+    return parser.format_help()
+
+
+def in_our_flags(text: str) -> str:
+    """A message of this package with its options as Open Instruct's parser knows them.
+
+    Example:
+        >>> in_our_flags("--api_base must be set, and --max_tokens above 0")
+        '--flip_api_base must be set, and --llm_judge_max_tokens above 0'
+    """
+    ours = {*_judge_fields(), *(name for config in _CONFIGS for name in _names(config))}
+    return re.sub(r"--(\w+)", lambda found: f"--{flag_name(found[1])}" if found[1] in ours else found[0], text)
+
+
+@contextmanager
+def our_flag_names() -> Iterator[None]:
+    """Within this block a UsageError names the flags of `in_our_flags`."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(in_our_flags(str(error))) from error
 
 
 def _names(config: type) -> list[str]:
@@ -131,7 +165,7 @@ def _flag_fields() -> list[tuple[str, Any, Any]]:
         for option in judge_options()
         if option.name not in UPSTREAM_FLAGS
     ]
-    for config in (ClientConfig, TrainingConfig):
+    for config in _CONFIGS:
         hints = get_type_hints(config)
         for option in dataclasses.fields(config):
             if option.name not in UPSTREAM_FLAGS:

@@ -1,49 +1,48 @@
-"""What is checked before Ray starts: the flags, the datasets, and every judge endpoint. Imports Open Instruct."""
+"""What is checked before Ray starts: flags, datasets, the judges that their labels ask for. Imports Open Instruct."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import logging
-import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
-from open_instruct import data_loader, ground_truth_utils
+from open_instruct import data_loader
 from open_instruct.utils import ArgumentParserPlus
 
 from open_instruct_flip.client.probe import probe
-from open_instruct_flip.conversation import Message
-from open_instruct_flip.data.validate import Finding, validate_dataset
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
-from open_instruct_flip.integrations.open_instruct.options import FlipOptions
-from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.failures.trial import trial
+from open_instruct_flip.integrations.open_instruct.mixer import needed_judges
+from open_instruct_flip.integrations.open_instruct.options import FlipOptions, our_flag_names
+from open_instruct_flip.integrations.open_instruct.policy import opens_thinking
+from open_instruct_flip.judges.base import Judge
 
 logger = logging.getLogger(__name__)
 
-PROBE_JUDGES = ("flip", "pointwise")
-PROBE_TURN: Message = {"role": "user", "content": "Name the capital of France and a river that flows through it."}
-PROBE_RESPONSES = (
-    "The capital of France is Paris, and the river Seine flows through it.",
-    "Paris; the Seine.",
-    "Paris is the capital. One of its rivers is the Bièvre, which runs underground today.",
-)
-SHOWN_ROWS = 10
 
-
-def check_run(arguments: Sequence[str]) -> None:
+def check_run(arguments: Sequence[str]) -> list[str]:
     """Refuse a run that can't work, with the reason.
 
+    Returns:
+        Flags for the trainer that hold what was found out.
+
     Raises:
-        UsageError: A flag's value, a row of a dataset, or a judge endpoint.
+        UsageError: A flag's value, a row of a dataset, or a judge.
     """
     config = read_flags(arguments)
     options = FlipOptions.from_flags(config)
+    found = []
     if options.training.preflight:
-        check_datasets(config, options)
-        asyncio.run(probe_endpoints(options))
+        with our_flag_names():
+            judges = needed_judges(config, options)
+            asyncio.run(ask_judges(judges, options))
+        found += ["--flip_judge_proven", "True"] if judges else []
+    if options.training.policy_opens_thinking == "auto":
+        opened = opens_thinking(arguments)
+        found += [] if opened is None else ["--flip_policy_opens_thinking", "yes" if opened else "no"]
+    return found
 
 
 def read_flags(arguments: Sequence[str]) -> Any:
@@ -58,97 +57,36 @@ def read_flags(arguments: Sequence[str]) -> Any:
     return config
 
 
-def check_datasets(config: Any, options: FlipOptions) -> None:
-    """Raise UsageError with row numbers when a training or evaluation dataset has rows that get no right reward."""
-    builder = dataclasses.replace(config, remap_verifier=None)
-    labels = ground_truth_utils.build_all_verifiers(SimpleNamespace(seed=0), builder)
-    for name, split in dict.fromkeys(_datasets(config)):
-        if Path(name).is_file():
-            raise UsageError(f"Open Instruct loads local datasets by folder: give {Path(name).parent}, not {name}")
-        try:
-            findings = validate_dataset(
-                name,
-                split=split,
-                verifier_labels=labels,
-                remap_verifier=config.remap_verifier,
-                flip_target=options.judge_options.get("flip_target", "last_user"),
-            )
-        except UsageError as error:
-            if Path(name).exists() or "remap" in str(error):
-                raise
-            logger.warning("%s is not checked, Open Instruct may still have it cached: %s", name, error)
-            continue
-        _refuse(name, findings)
-
-
-def _datasets(config: Any) -> Iterator[tuple[str, str]]:
-    """Name and split of each entry of the mixers, where one split may stand for all entries."""
-    for mixer, splits in (
-        (config.dataset_mixer_list, config.dataset_mixer_list_splits),
-        (config.dataset_mixer_eval_list, config.dataset_mixer_eval_list_splits),
-    ):
-        names = mixer[::2]
-        yield from zip(names, splits * len(names) if len(splits) == 1 else splits, strict=False)
-
-
-def _refuse(name: str, findings: Sequence[Finding]) -> None:
-    errors = [finding for finding in findings if finding.severity == "error"]
-    for finding in findings:
-        if finding.severity == "warning":
-            logger.warning("%s", _line(finding))
-    if errors:
-        listed = "; ".join(_line(finding) for finding in errors)
-        raise UsageError(f"the dataset {name} can't be trained on: {listed} (`flip data validate {name}` shows all)")
-
-
-def _line(finding: Finding) -> str:
-    shown = ", ".join(map(str, finding.rows[:SHOWN_ROWS]))
-    more = f" and {len(finding.rows) - SHOWN_ROWS} more" if len(finding.rows) > SHOWN_ROWS else ""
-    where = f" row{'s' * (len(finding.rows) > 1)} {shown}{more}" if finding.rows else ""
-    return f"{finding.source}{where}: {finding.message}"
-
-
-async def probe_endpoints(options: FlipOptions) -> None:
-    """Ask every endpoint about a rollout.
+async def ask_judges(judges: Sequence[type[Judge]], options: FlipOptions) -> None:
+    """Ask every endpoint for a verdict of each of these judges.
 
     Raises:
-        UsageError: An endpoint can't be reached, does not serve the model, or gives nothing a judge can read.
+        UsageError: An endpoint can't be reached, does not serve the model, or gives no verdict of such a judge.
     """
-    try:
-        endpoints = options.client.endpoints()
-    except UsageError as error:
-        raise UsageError(_with_our_flags(str(error))) from error
-    reasons = await asyncio.gather(*(_no_verdict(options, endpoint) for endpoint in endpoints))
-    for endpoint, reason in zip(endpoints, reasons, strict=True):
-        if reason is not None:
+    endpoints = options.client.endpoints() if judges else ()
+    problems = await asyncio.gather(*(_problem(judges, options, endpoint) for endpoint in endpoints))
+    for endpoint, problem in zip(endpoints, problems, strict=True):
+        if problem is not None:
             where = endpoint or "its provider"
-            model = options.client.llm_judge_model
-            raise UsageError(f"the judge {model} at {where} gave no verdict: {_with_our_flags(reason)}")
+            raise UsageError(f"the judge {options.client.llm_judge_model} at {where} gave no verdict {problem}")
         logger.info("judge endpoint %s answers", endpoint)
 
 
-async def _no_verdict(options: FlipOptions, endpoint: str | None) -> str | None:
-    """Why this endpoint gives no verdict, or None when it gives one.
-
-    A model may be made for one kind of judge only, so each kind is asked until one verdict can be read.
-    """
+async def _problem(judges: Sequence[type[Judge]], options: FlipOptions, endpoint: str | None) -> str | None:
+    """As which judge this endpoint gives no verdict, and why; None when it gives those of all."""
     client = dataclasses.replace(options.client, api_base=endpoint)
-    reasons = []
-    for name in PROBE_JUDGES:
-        kind = judge_class(name)
-        judge = kind.from_config(options.judge_config(kind), client)
-        try:
-            rewards = await judge.score([PROBE_TURN], PROBE_RESPONSES)
-        except JudgeUnusableError as error:
-            reasons.append(str(error))
-            break
-        if any(reward.error is None for reward in rewards):
-            return None
-        reasons.append(f"{rewards[0].error}: {rewards[0].detail}")
-    # What the endpoint says of itself explains more than a request that failed.
-    reports = await probe(client)
-    return next((report.problem for report in reports if report.problem), reasons[0])
+    for kind in judges:
+        reason = await _no_verdict(kind.from_config(options.judge_config(kind), client))
+        if reason is not None:
+            # What the endpoint says of itself explains more than a request that failed.
+            reports = await probe(client)
+            return f"as {kind.label()}: {next((report.problem for report in reports if report.problem), reason)}"
+    return None
 
 
-def _with_our_flags(text: str) -> str:
-    return re.sub(r"--(api_base|api_key_env)\b", r"--flip_\1", text)
+async def _no_verdict(judge: Judge) -> str | None:
+    try:
+        rewards = await trial(judge)
+    except JudgeUnusableError as error:
+        return str(error)
+    return None if any(r.error is None for r in rewards) else f"{rewards[0].error}: {rewards[0].detail}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -11,6 +12,8 @@ from open_instruct_flip.errors import MissingDependencyError
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.judges.registry import judge_names
+
+logger = logging.getLogger(__name__)
 
 
 def register() -> None:
@@ -30,8 +33,14 @@ def register() -> None:
     from open_instruct_flip.integrations.open_instruct.reward_function import FlipRewardConfig
     from open_instruct_flip.integrations.open_instruct.streaming_config import FlipStreamingDataLoaderConfig
 
-    ours = [name for name in judge_names() if name not in judge_utils.JUDGE_PROMPT_MAP]
+    ours = judge_names()
     for name in ours:
+        if name in judge_utils.JUDGE_PROMPT_MAP:
+            logger.warning(
+                "this Open Instruct has a judge %r of its own; open_instruct_flip's takes its place as general-%s",
+                name,
+                name,
+            )
         judge_utils.JUDGE_PROMPT_MAP[name] = name
         judge_utils.EXTRACTOR_MAP[name] = read_by_the_verifier
     build = _with_judges(ours, ground_truth_utils.build_all_verifiers)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from open_instruct.ground_truth_utils import RewardConfig
 
 from open_instruct_flip.errors import FlipError
+from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.metrics import GroupMetrics
-from open_instruct_flip.integrations.open_instruct.outage import OutageGuard
+from open_instruct_flip.integrations.open_instruct.options import in_our_flags
 from open_instruct_flip.integrations.open_instruct.samples import log_tables
 from open_instruct_flip.integrations.open_instruct.stopped import StoppedScores
 from open_instruct_flip.integrations.open_instruct.verifier import JudgeVerifier, VerdictKey, answered
@@ -54,7 +55,7 @@ class GroupRewardFunction:
     def __init__(self, config: FlipRewardConfig, upstream: Callable[..., Any]) -> None:
         self._config = config
         self._upstream = upstream
-        self._guards: dict[str, OutageGuard] = {v.name: v.outage_guard() for v in config.judges}
+        self._guards: dict[str, OutageGuard] = {}
         self._metrics = GroupMetrics(with_samples=config.samples_every > 0)
 
     async def __call__(
@@ -76,8 +77,10 @@ class GroupRewardFunction:
         # Open Instruct never looks at a reward function that raised, and would wait for its result for ever. So
         # every error goes to where results are read, and stops training there.
         except Exception as error:
-            logger.error("no rewards, so training stops: %s", error, exc_info=not isinstance(error, FlipError))
-            return StoppedScores.because(error), {}
+            known = isinstance(error, FlipError)
+            reason = in_our_flags(str(error)) if known else f"the reward function failed: {error!r}"
+            logger.error("no rewards, so training stops: %s", reason, exc_info=not known)
+            return StoppedScores(reason), {}
         return scores, metrics | self._metrics.of([group.judged for group in judged])
 
     async def _judge(
@@ -87,9 +90,14 @@ class GroupRewardFunction:
             return []
         requests = _requests(self._config.verifier_functions, predictions, ground_truths, datasets, queries)
         judged = await asyncio.gather(
-            *(r.verifier.judge_group(r.predictions, r.label, r.query, self._guards[r.verifier.name]) for r in requests)
+            *(r.verifier.judge_group(r.predictions, r.label, r.query, self._guard(r.verifier)) for r in requests)
         )
         return [_Judged(*pair) for pair in zip(requests, judged, strict=True)]
+
+    def _guard(self, verifier: JudgeVerifier) -> OutageGuard:
+        if verifier.name not in self._guards:
+            self._guards[verifier.name] = verifier.outage_guard()
+        return self._guards[verifier.name]
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,6 @@ class StoppedScores(Sequence[float]):
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
-    @classmethod
-    def because(cls, error: Exception) -> StoppedScores:
-        """Scores that tell of this error."""
-        return cls(str(error) if isinstance(error, FlipError) else f"the reward function failed: {error!r}")
-
     def __getitem__(self, index: Any) -> NoReturn:
         raise FlipError(self.reason)
 

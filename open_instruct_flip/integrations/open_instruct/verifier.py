@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,16 +11,16 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from open_instruct.ground_truth_utils import LMJudgeVerifier, VerificationResult
-from open_instruct.utils import extract_final_answer
 
 from open_instruct_flip.errors import FlipError, UsageError
-from open_instruct_flip.integrations.open_instruct.group import JudgedGroup, copy_rates, final_scores, shown_to_judge
+from open_instruct_flip.failures.outage import OutageGuard, judge_place
+from open_instruct_flip.integrations.open_instruct.copying import copy_rate, guarded, shown_to_judge
+from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
-from open_instruct_flip.integrations.open_instruct.outage import OutageGuard
 from open_instruct_flip.integrations.open_instruct.query import KnownInstruction, read_open_query, read_query
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.rewards import Reward
+from open_instruct_flip.thinking import final_answer
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,6 @@ class JudgeVerifier(LMJudgeVerifier):
         judge = judge_class(self.judge_type)
         return judge.from_config(self.options.judge_config(judge), self.options.client)
 
-    @property
-    def endpoints(self) -> str:
-        """The judge model and where it is asked, for messages."""
-        urls = ", ".join(str(url or "its provider") for url in self.options.client.endpoints())
-        return f"{self.options.client.llm_judge_model} at {urls}"
-
     async def async_call(
         self,
         tokenized_prediction: list[int],
@@ -81,12 +76,14 @@ class JudgeVerifier(LMJudgeVerifier):
         group = await self.judge_group([prediction], self.instruction(label), query, self.outage_guard())
         reward = group.rewards[0]
         if reward.score is None:
-            raise FlipError(f"{self.name} failed: {reward.error}: {reward.detail}; judge {self.endpoints}")
+            raise FlipError(
+                f"{self.name} failed: {reward.error}: {reward.detail}; judge {judge_place(self.options.client)}"
+            )
         return VerificationResult(score=group.scores[0], reasoning=reward.inferred_instruction or reward.reply)
 
     def outage_guard(self) -> OutageGuard:
         """A guard for this verifier's groups, to be kept by the process that judges them."""
-        return OutageGuard(self.options.training, self.endpoints)
+        return OutageGuard(self.judge, self.options.failures, proven=self.options.training.judge_proven)
 
     async def judge_group(
         self, predictions: Sequence[str], instruction: str, query: str | None, guard: OutageGuard
@@ -94,34 +91,20 @@ class JudgeVerifier(LMJudgeVerifier):
         """Judge all samples of one prompt; waits for a judge that is down.
 
         Raises:
-            FlipError: The judge can't be used or stays down, or failed under `--flip_on_failure raise`.
+            FlipError: The judge can't be used or stays down, or failed where failures are to raise.
         """
         training = self.options.training
         known = self._known_instruction(instruction, query)
-        responses = [final_answer(prediction) for prediction in predictions]
+        opened = training.policy_opens_thinking == "yes"
+        responses = [answer_part(final_answer(prediction, opened=opened)) for prediction in predictions]
         shown = [shown_to_judge(response, instruction, training.copy_guard) for response in responses]
-
-        async def ask(numbers: Sequence[int]) -> list[Reward]:
-            if not self.judge.compares_group:
-                return await self.judge.score(known.conversation, [shown[i] for i in numbers])
-            rewards = await self.judge.score(known.conversation, shown)
-            return [rewards[i] for i in numbers]
-
-        rewards = await guard.judged(ask, len(shown))
-        rates = copy_rates(responses, instruction)
-        scores = final_scores(
-            rewards,
-            rates,
-            guard=training.copy_guard,
-            on_failure=training.on_failure,
-            recent_mean=guard.recent_mean,
-        )
-        guard.note_scores([s for s, reward in zip(scores, rewards, strict=True) if reward.score is not None])
+        rewards = await guard.score(known.conversation, shown)
+        rates = [copy_rate(response, instruction) for response in responses]
         return JudgedGroup(
             instruction=instruction,
             responses=responses,
             rewards=rewards,
-            scores=scores,
+            scores=guard.final_scores(guarded(rewards, rates, training.copy_guard)),
             copy_rates=rates,
             context_matches=known.context_matches,
             measure=getattr(self.judge.config, "similarity", None),
@@ -165,10 +148,12 @@ def answered(verdicts: dict[VerdictKey, float]) -> Iterator[None]:
         _VERDICTS.reset(token)
 
 
-def final_answer(prediction: str) -> str:
-    """What the policy answers, without its thinking: the text that a judge gets.
+def answer_part(answer: str) -> str:
+    """As Open Instruct's own judge: what stands in <answer> tags, else all of it.
 
-    As Open Instruct's own judge: the part in <answer> tags, else what follows </think>, else all of it. Beyond
-    that, thinking that was begun with <think> but never ended is no answer.
+    Example:
+        >>> answer_part("So: <answer>Vänern</answer>"), answer_part("Close it with </think>.")
+        ('Vänern', 'Close it with </think>.')
     """
-    return extract_final_answer(prediction).partition("<think>")[0]
+    found = re.search(r"<answer>(.*?)</answer>", answer, re.DOTALL)
+    return found[1].strip() if found else answer

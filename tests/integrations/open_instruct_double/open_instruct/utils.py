@@ -1,16 +1,8 @@
 import argparse
 import dataclasses
-import re
 import typing
 
-
-def extract_final_answer(prediction):
-    """In <answer> tags, else behind </think>, else all of it."""
-    for pattern in (r"<answer>(.*?)</answer>", r"</think>(.*)"):
-        found = re.search(pattern, prediction, re.DOTALL)
-        if found:
-            return found.group(1).strip()
-    return prediction
+TYPES = {int: int, float: float, bool: lambda text: text.lower() == "true"}
 
 
 class ArgumentParserPlus(argparse.ArgumentParser):
@@ -24,9 +16,8 @@ class ArgumentParserPlus(argparse.ArgumentParser):
             for field in dataclasses.fields(kind):
                 default = field.default_factory() if field.default is dataclasses.MISSING else field.default
                 nargs = "+" if isinstance(default, list) else None
-                as_type = {int: int, float: float, bool: lambda text: text.lower() == "true"}.get(
-                    hints[field.name], str
-                )
+                hint = next((kind for kind in typing.get_args(hints[field.name]) if kind in TYPES), hints[field.name])
+                as_type = TYPES.get(hint, str)
                 help_text = field.metadata.get("help", "").replace("%", "%%")
                 self.add_argument(f"--{field.name}", default=default, nargs=nargs, type=as_type, help=help_text)
 

@@ -1,0 +1,190 @@
+"""Waiting for a judge that is down, instead of going on with rewards that nobody gave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from statistics import fmean
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.conversation import Message
+from open_instruct_flip.errors import FlipError, JudgeRefusedError, JudgeUnusableError
+from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.rates import FailureWindow
+from open_instruct_flip.failures.stand_ins import stand_ins
+from open_instruct_flip.failures.trial import trial
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.rewards import REQUEST_FAILURES, FailureKind, Reward
+
+logger = logging.getLogger(__name__)
+
+HEALED_BY_WAITING = frozenset(REQUEST_FAILURES - {FailureKind.REJECTED})
+"""A rejected request is the request's own fault, as far as a single group can tell."""
+FIRST_PAUSE_S = 1.0
+MAX_PAUSE_S = 30.0
+OWN_FAULT_AFTER = 3
+"""Attempts after which a group is suspected to be at fault itself: then the judge is asked something else."""
+
+
+class JudgeOutageError(FlipError):
+    """The judge stayed down, or kept failing, for longer than the work waits."""
+
+
+class OutageGuard:
+    """A judge's patient side: judges groups, and where the judge is down, waits and judges what failed again.
+
+    An outage is a group with a response for which the judge could not be reached, a group that failed as a whole for a
+    reason that time can heal, or too many failures over the last groups (`FailureWindow`). One slow or unreadable
+    response among others is none: a stand-in takes its place. Nor is a group that fails while the judge answers
+    something else. Lives in the process that hands out rewards; groups may be judged at the same time.
+
+    Args:
+        judge: The judge.
+        config: How long to wait, and what becomes of failures.
+        proven: Whether this judge is known to have answered, in whatever process: then a refusal (401, 403, 404) is an
+            outage from the start, and not wrong use.
+    """
+
+    def __init__(self, judge: Judge, config: FailureConfig, *, proven: bool = False) -> None:
+        self._judge = judge
+        self._config = config
+        self._proven = proven
+        self._window = FailureWindow(config.failure_window, config.max_failure_rate)
+        self._means: deque[float] = deque(maxlen=config.failure_window)
+        self._silent_until = 0.0
+
+    @property
+    def recent_mean(self) -> float:
+        """Mean score of the last groups, in [0, 1]; the middle of that range before the first."""
+        return fmean(self._means) if self._means else 0.5
+
+    def final_scores(self, rewards: Sequence[Reward]) -> list[float]:
+        """A group's scores, in [0, 1], failed ones replaced: see `stand_ins`.
+
+        Raises:
+            FlipError: A judgement failed and the rule for it is "raise".
+        """
+        scores = stand_ins(rewards, self._config, self.recent_mean)
+        valid = [reward.score for reward in rewards if reward.score is not None]
+        if valid:
+            self._means.append(fmean(valid))
+        return scores
+
+    async def score(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        """As `Judge.score`, with the verdicts of a shorter outage included.
+
+        Raises:
+            JudgeOutageError: The outage lasted `outage_timeout_s`; the text names the judge and its last error.
+            JudgeUnusableError: No request to this judge can succeed.
+        """
+        rewards = await self._ask(conversation, responses)
+        if self._trouble(rewards):
+            rewards = await self._wait_out(conversation, responses, rewards)
+        self._window.add(rewards)
+        return rewards
+
+    async def _wait_out(
+        self, conversation: Sequence[Message], responses: Sequence[str], rewards: list[Reward]
+    ) -> list[Reward]:
+        now = asyncio.get_running_loop().time
+        deadline, pause, attempts = now() + self._config.outage_timeout_s, FIRST_PAUSE_S, 1
+        while trouble := self._trouble(rewards):
+            left = deadline - now()
+            if left <= 0:
+                raise JudgeOutageError(
+                    f"{trouble} for {self._config.outage_timeout_s:g} s (--outage_timeout_s); "
+                    f"judge {self._place}; last error: {_last_error(rewards)}"
+                )
+            if attempts >= OWN_FAULT_AFTER and await self._own_fault(rewards, left):
+                logger.warning("%s answers, but not about one group: %s", self._place, _last_error(rewards))
+                return rewards
+            self._tell_waiting(trouble, left, rewards, until=now() + pause)
+            await asyncio.sleep(min(pause, left))
+            rewards = await self._ask_again(conversation, responses, rewards, limit_s=max(deadline - now(), pause))
+            pause, attempts = min(2 * pause, MAX_PAUSE_S), attempts + 1
+        self._tell_back()
+        return rewards
+
+    async def _ask(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        try:
+            rewards = await self._judge.score(conversation, responses)
+        except JudgeRefusedError as error:
+            if not self._proven:
+                raise
+            return [Reward(error=FailureKind.REFUSED, detail=str(error)) for _ in responses]
+        self._proven = self._proven or _has_answered(rewards)
+        return rewards
+
+    async def _ask_again(
+        self, conversation: Sequence[Message], responses: Sequence[str], rewards: list[Reward], limit_s: float
+    ) -> list[Reward]:
+        """The rewards with the failed ones judged again; as they were when that takes too long."""
+        whole_group = self._judge.compares_group  # part of a group would be compared with itself only
+        numbers = [i for i, reward in enumerate(rewards) if reward.error or whole_group]
+        try:
+            async with asyncio.timeout(limit_s):
+                again = await self._ask(conversation, [responses[i] for i in numbers])
+        except TimeoutError:
+            return rewards
+        renewed = dict(zip(numbers, again, strict=True))
+        return [renewed[i] if reward.error else reward for i, reward in enumerate(rewards)]
+
+    def _trouble(self, rewards: Sequence[Reward]) -> str | None:
+        return _outage(rewards) or self._window.too_many_with(rewards)
+
+    async def _own_fault(self, rewards: Sequence[Reward], limit_s: float) -> bool:
+        """Whether the judge answers something else while it fails this group, and has not failed most others too."""
+        if self._window.too_many_with(rewards):
+            return False
+        try:
+            async with asyncio.timeout(limit_s):
+                return _has_answered(await trial(self._judge))
+        except (TimeoutError, JudgeUnusableError):
+            return False
+
+    @property
+    def _place(self) -> str:
+        return judge_place(self._judge.client.config)
+
+    def _tell_waiting(self, trouble: str, left_s: float, rewards: Sequence[Reward], until: float) -> None:
+        """Say it once per pause, however many groups wait."""
+        if self._silent_until <= asyncio.get_running_loop().time():
+            self._silent_until = until
+            logger.warning(
+                "%s; judge %s; waiting %.0f s more at most; last error: %s",
+                *(trouble, self._place, left_s, _last_error(rewards)),
+            )
+
+    def _tell_back(self) -> None:
+        if self._silent_until:
+            self._silent_until = 0.0
+            logger.warning("the judge %s answers again", self._place)
+
+
+def judge_place(client: ClientConfig) -> str:
+    """The judge model and where it is asked, for messages."""
+    return f"{client.llm_judge_model} at {', '.join(url or 'its provider' for url in client.endpoints())}"
+
+
+def _outage(rewards: Sequence[Reward]) -> str | None:
+    """What to say of a group whose failures look like a judge that is down."""
+    errors = {reward.error for reward in rewards}
+    if FailureKind.UNREACHABLE in errors:
+        return "the judge can't be reached"
+    if not errors or not errors <= HEALED_BY_WAITING:
+        return None
+    if errors == {FailureKind.REFUSED}:
+        return "the judge refuses the key, the model or the URL that it took before"
+    return "the judge failed a whole group"
+
+
+def _has_answered(rewards: Sequence[Reward]) -> bool:
+    """Whether the judge stands behind one of these: an empty response has a score without asking anyone."""
+    return any(reward.usage.requests and reward.error not in REQUEST_FAILURES for reward in rewards)
+
+
+def _last_error(rewards: Sequence[Reward]) -> str:
+    failed = [reward for reward in rewards if reward.error]
+    return f"{failed[-1].error}: {failed[-1].detail}" if failed else "none in this group"

@@ -1,0 +1,123 @@
+"""The datasets of a run: can they be trained on, and which judges do their labels ask for. Imports Open Instruct."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from open_instruct import ground_truth_utils
+
+from open_instruct_flip.data.labels import served_labels
+from open_instruct_flip.data.rows import read_rows
+from open_instruct_flip.data.validate import Finding, validate_dataset
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.integrations.open_instruct.options import UPSTREAM_FLAGS, FlipOptions
+from open_instruct_flip.integrations.open_instruct.verifier import JudgeVerifier
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.registry import judge_class
+
+logger = logging.getLogger(__name__)
+
+FALLBACK_JUDGE = "flip"
+"""Asked where the labels of a dataset can't be read."""
+SHOWN_ROWS = 10
+
+
+def needed_judges(config: Any, options: FlipOptions) -> list[type[Judge]]:
+    """Check the training and evaluation datasets, and name the judges of this package that their labels ask for.
+
+    Args:
+        config: Open Instruct's data loader configuration.
+        options: Ours.
+
+    Raises:
+        UsageError: Rows that get no right reward, with their numbers; a judge that can't be imported; or an option
+            that none of these judges has.
+    """
+    verifiers = ground_truth_utils.build_all_verifiers(
+        SimpleNamespace(seed=0), dataclasses.replace(config, remap_verifier=None)
+    )
+    served = served_labels(verifiers, config.remap_verifier)
+    labels: set[str] = set()
+    unread = []
+    for name, split in dict.fromkeys(_entries(config)):
+        findings = _findings(name, split, verifiers, config.remap_verifier, options)
+        if findings is None:
+            unread.append(name)
+            continue
+        _refuse(name, findings)
+        labels.update(_labels(name, split))
+    asked = [verifiers[served[label]] for label in sorted(labels) if label in served]
+    names = dict.fromkeys(verifier.judge_type for verifier in asked if isinstance(verifier, JudgeVerifier))
+    judges = [judge_class(name) for name in names or ([FALLBACK_JUDGE] if unread else [])]
+    if not unread:
+        _check_options(judges, options.judge_options)
+    return judges
+
+
+def _findings(
+    name: str, split: str, verifiers: Iterable[str], remap_verifier: str | None, options: FlipOptions
+) -> list[Finding] | None:
+    """What is wrong with a dataset; None, after a warning, where it can't be read."""
+    if Path(name).is_file():
+        raise UsageError(f"Open Instruct loads local datasets by folder: give {Path(name).parent}, not {name}")
+    try:
+        return validate_dataset(
+            name,
+            split=split,
+            verifier_labels=verifiers,
+            remap_verifier=remap_verifier,
+            flip_target=options.judge_options.get("flip_target", "last_user"),
+        )
+    except UsageError as error:
+        if Path(name).exists():
+            raise
+        logger.warning("%s is not checked, Open Instruct may still have it cached: %s", name, error)
+        return None
+
+
+def _labels(name: str, split: str) -> Iterator[str]:
+    """The labels of a dataset's rows, in lower case as Open Instruct compares them."""
+    for row in read_rows(name, split=split, columns=("dataset",)):
+        labels = row.columns["dataset"]
+        yield from (label.lower() for label in ([labels] if isinstance(labels, str) else labels))
+
+
+def _check_options(judges: Sequence[type[Judge]], given: Mapping[str, Any]) -> None:
+    """Refuse an option that none of the judges has; Open Instruct's own flags have values whatever is judged."""
+    had = {field.name for judge in judges for field in dataclasses.fields(judge.config_class)}
+    foreign = [f"--{name}" for name in given if name not in had and name not in UPSTREAM_FLAGS]
+    if foreign:
+        asked = ", ".join(judge.label() for judge in judges) or "no judge of this package"
+        raise UsageError(f"the datasets' labels ask for {asked}, which has no {', '.join(foreign)}: leave it out")
+
+
+def _entries(config: Any) -> Iterator[tuple[str, str]]:
+    """Name and split of each entry of the mixers, where one split may stand for all entries."""
+    for mixer, splits in (
+        (config.dataset_mixer_list, config.dataset_mixer_list_splits),
+        (config.dataset_mixer_eval_list, config.dataset_mixer_eval_list_splits),
+    ):
+        names = mixer[::2]
+        yield from zip(names, splits * len(names) if len(splits) == 1 else splits, strict=False)
+
+
+def _refuse(name: str, findings: Sequence[Finding]) -> None:
+    errors = [finding for finding in findings if finding.severity == "error"]
+    for finding in findings:
+        if finding.severity == "warning":
+            logger.warning("%s", _line(finding))
+    if errors:
+        listed = "; ".join(_line(finding) for finding in errors)
+        raise UsageError(f"the dataset {name} can't be trained on: {listed} (`flip data validate {name}` shows all)")
+
+
+def _line(finding: Finding) -> str:
+    shown = ", ".join(map(str, finding.rows[:SHOWN_ROWS]))
+    more = f" and {len(finding.rows) - SHOWN_ROWS} more" if len(finding.rows) > SHOWN_ROWS else ""
+    where = f" row{'s' * (len(finding.rows) > 1)} {shown}{more}" if finding.rows else ""
+    return f"{finding.source}{where}: {finding.message}"

@@ -1,0 +1,7 @@
+from dataclasses import dataclass
+
+
+@dataclass
+class ModelConfig:
+    model_name_or_path: str | None = None
+    model_revision: str | None = None
