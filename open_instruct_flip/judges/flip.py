@@ -49,6 +49,10 @@ class FlipConfig(ReplyConfig):
         default=DEFAULT_EMBEDDING_MODEL,
         metadata={"help": "Sentence-transformers model, a hub name or a folder, for --similarity embedding"},
     )
+    embedding_device: str = field(
+        default="cpu",
+        metadata={"help": "Where the embedding model runs, such as cpu or cuda:1; a policy needs its GPU for itself"},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,5 +117,10 @@ class FlipJudge(ResponseJudge):
         if name in TokenF1._fields:
             return fmean(getattr(overlap, name) for overlap in overlaps)
         # Other measures take milliseconds, and seconds to import; a policy engine may run on this event loop.
-        compare = partial(similarity, name, embedding_model=self.config.embedding_model)
+        compare = partial(
+            similarity,
+            name,
+            embedding_model=self.config.embedding_model,
+            embedding_device=self.config.embedding_device,
+        )
         return await asyncio.to_thread(lambda: fmean(compare(one, instruction) for one in inferred))
