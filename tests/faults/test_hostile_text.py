@@ -121,7 +121,7 @@ REPLIES = {
     "thinking never closed, with the answer in it": (f"<think>\nSo it is {JSON}", NOTHING),
     "a closing tag in the JSON": (JSON.replace("It explains", "It explains </think>"), 1.0),
     "thinking, then a closing tag in the JSON": (f"<think>a</think>{JSON.replace(WHY, '</think> and </think>')}", 1.0),
-    "a closing tag in the instruction": ('{"instruction": "Explain soil loss in two</think> sentences."}', 2 * 5 / (6 + 8)),
+    "a closing tag in the instruction": ('{"instruction": "Explain soil loss </think>."}', 0.5),
     "closed twice": (f"<think>a</think><think>b</think>{JSON}", 1.0),
     "nothing after thinking": ("<think>\nIt explains.</think>\n", NOTHING),
     "brackets of Mistral": (f"[THINK]a song?[/THINK]{JSON}", 1.0),
@@ -176,7 +176,8 @@ def rewards():
     with JudgeDouble(reply) as server:
         judge = FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", timeout_s=300.0)
         scored = judge.score_sync([{"role": "user", "content": TRUE}], [f"case={name}" for name in NAMES])
-        assert server.num_requests == len(NAMES)
+        unreadable = sum(isinstance(expected, FailureKind) for _, expected in REPLIES.values())
+        assert server.num_requests == len(NAMES) + unreadable  # those are asked once more
     return dict(zip(NAMES, scored, strict=True))
 
 
