@@ -1,6 +1,5 @@
-"""The TRL reward function: groups, order, failures as None, and what TRL needs of a reward function."""
+"""The TRL reward function: groups, order, thinking, failures, and what it logs."""
 
-import inspect
 import pickle
 
 import pytest
@@ -56,26 +55,26 @@ async def test_plain_text_prompts_and_completions_are_taken_too():
     assert judge.groups == [(turn("a"), ["0.5"])]
 
 
-def test_it_is_what_trl_takes_for_an_async_reward_function():
-    function = flip_reward(EchoJudge(), name="my_reward")
-    assert inspect.iscoroutinefunction(function)
-    assert function.__name__ == "my_reward"
-
-
 async def test_thinking_is_not_judged():
     judge = EchoJudge()
-    completions = ["<think>They ask for a.</think>\n0.5", "cut off</think>0.25", "0.75"]
-    assert await flip_reward(judge)(prompts=["a"] * 3, completions=completions) == [0.5, 0.25, 0.75]
-    assert judge.groups == [(turn("a"), ["0.5", "0.25", "0.75"])]
+    assert await flip_reward(judge)(prompts=["a"] * 2, completions=["<think>It asks.</think>\n0.5", "0.75"]) == [
+        0.5,
+        0.75,
+    ]
+    # No template is applied to text, so that a text that ends with the tag has opened the thinking.
+    assert await flip_reward(judge)(prompts=["a <think>"], completions=["It asks.</think>0.25"]) == [0.25]
+    assert judge.groups == [(turn("a"), ["0.5", "0.75"]), (turn("a <think>"), ["0.25"])]
 
 
 async def test_each_batch_logs_its_own_inferences_failed_ones_too(judge_double):
-    server = judge_double(reply="no instruction")
+    server = judge_double(fault=lambda number, body: 400 if number else None)
     columns = {}
     async with FlipJudge("hosted_vllm/judge", server.api_base) as judge:
-        rewards = await flip_reward(judge)(prompts=["a"], completions=["b"], log_extra=columns.__setitem__)
-    assert rewards == [None]
-    assert columns == {"inferred_instruction": [""]}
+        reward = flip_reward(judge)
+        await reward(prompts=["Write a poem"], completions=["b"], log_extra=columns.__setitem__)
+        assert columns["flip/inferred_instruction"][0]
+        await reward(prompts=["Write a poem"], completions=["c"], log_extra=columns.__setitem__)
+    assert columns == {"flip/inferred_instruction": [""]}
 
 
 async def test_it_pickles():

@@ -1,0 +1,5 @@
+"""A judge as a reward function for TRL's trainers: `GRPOTrainer(..., reward_funcs=[flip_reward(judge)])`."""
+
+from open_instruct_flip.integrations.trl.reward import JudgeReward, flip_reward
+
+__all__ = ["JudgeReward", "flip_reward"]

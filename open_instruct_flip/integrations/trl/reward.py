@@ -1,0 +1,182 @@
+"""The reward function: gathers a batch, has each group judged once, and hands every process its own rewards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from statistics import fmean
+from typing import Any, TypeVar
+
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.integrations.trl.ranks import Ranks
+from open_instruct_flip.integrations.trl.rollouts import Prompt, Rollout, RolloutReader, grouped
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, Reward, with_stand_ins
+
+T = TypeVar("T")
+LogMetric = Callable[[str, float], None]
+LogExtra = Callable[[str, list[Any]], None]
+
+
+@dataclass
+class _Outage:
+    """How many batches in a row brought no reward at all."""
+
+    allowed: int
+    batches: int = 0
+
+    def note(self, rewards: Sequence[Reward], judge: Judge) -> None:
+        if any(reward.score is not None for reward in rewards):
+            self.batches = 0
+            return
+        self.batches += 1
+        if self.batches >= self.allowed:
+            where = ", ".join(url or "its provider" for url in judge.client.config.endpoints())
+            last = rewards[-1]
+            raise FlipError(
+                f"the judge {judge.client.config.llm_judge_model} at {where} gave no reward for {self.batches} batches "
+                f"in a row; the last error was {last.error}: {last.detail}"
+            )
+
+
+def flip_reward(
+    judge: Judge,
+    *,
+    name: str | None = None,
+    processing_class: Any = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    max_failed_batches: int = 3,
+) -> JudgeReward:
+    """A reward function that judges each prompt's completions as a group. It pickles.
+
+    Args:
+        judge: Any judge; `FlipJudge` gives FLIP's rewards, `PointwiseJudge` the usual baseline's.
+        name: Name in TRL's logs, `rewards/<name>/mean`; else the judge's. Two reward functions need two names.
+        processing_class: The trainer's tokenizer or processor: tells whether its chat template opens the thinking.
+        chat_template_kwargs: The same as in `GRPOConfig`, where they are given there.
+        max_failed_batches: Batches in a row that may bring no reward at all before training stops with the reason.
+
+    Example:
+        >>> from open_instruct_flip import FlipJudge
+        >>> flip_reward(FlipJudge(model="hosted_vllm/judge", api_base="http://127.0.0.1:8001/v1")).__name__
+        'flip'
+    """
+    return JudgeReward(
+        judge, name or judge.name, RolloutReader(processing_class, chat_template_kwargs), max_failed_batches
+    )
+
+
+class JudgeReward:
+    """What TRL takes as an asynchronous reward function; made by `flip_reward`.
+
+    A callable object, as TRL's own parameterised rewards are: TRL names it by its `__name__`, awaits its `__call__`
+    and may pickle it. Of a partial it would read the name of the function inside.
+    """
+
+    def __init__(self, judge: Judge, name: str, reader: RolloutReader, max_failed_batches: int) -> None:
+        self.__name__ = name
+        self._judge = judge
+        self._reader = reader
+        self._outage = _Outage(max_failed_batches)
+        self._infers = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self._judge,
+            self.__name__,
+            self._reader,
+            self._outage.allowed,
+        )  # process groups belong to their process
+
+    @cached_property
+    def _ranks(self) -> Ranks:
+        return Ranks()
+
+    async def __call__(
+        self,
+        *,
+        prompts: Sequence[Prompt],
+        completions: Sequence[Prompt],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        log_metric: LogMetric | None = None,
+        log_extra: LogExtra | None = None,
+        **_columns: Any,
+    ) -> list[float]:
+        """One reward per completion of this process, in [0, 1], failed ones replaced as `failures` says.
+
+        Raises:
+            UsageError: A prompt or a completion can't be judged.
+            JudgeUnusableError: No request to this judge can succeed.
+            FlipError: Another process failed.
+        """
+        ranks = self._ranks  # before anything is awaited, so that every rank makes its own in the trainer's order
+        slices = await ranks.gather(self._read(prompts, completions, completion_ids))
+        rollouts = [rollout for of_rank in slices for rollout in of_rank]
+        groups = grouped(rollouts)
+        dealt = await ranks.gather(self._judge_groups(rollouts, groups[ranks.rank :: ranks.size]))
+        judged = [dealt[number % ranks.size][number // ranks.size] for number in range(len(groups))]
+        rewards = _in_order(groups, judged)
+        self._outage.note(rewards, self._judge)
+        first = sum(map(len, slices[: ranks.rank]))
+        mine = slice(first, first + len(prompts))
+        self._log(rewards, mine, log_metric, log_extra)
+        return _in_order(groups, self._scores(judged))[mine]
+
+    async def _read(
+        self,
+        prompts: Sequence[Prompt],
+        completions: Sequence[Prompt],
+        completion_ids: Sequence[Sequence[int]] | None,
+    ) -> list[Rollout]:
+        token_ids = completion_ids or [None] * len(completions)
+        return [self._reader.read(*given) for given in zip(prompts, completions, token_ids, strict=True)]
+
+    async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[Reward]]:
+        return await asyncio.gather(
+            *(
+                self._judge.score(rollouts[members[0]].conversation, [rollouts[i].response for i in members])
+                for members in groups
+            )
+        )
+
+    def _scores(self, judged: Sequence[Sequence[Reward]]) -> list[list[float]]:
+        """The groups' scores, failed ones replaced by their group's mean, or by the batch's where a group failed."""
+        valid = [reward.score for rewards in judged for reward in rewards if reward.score is not None]
+        of_batch = fmean(valid) if valid else None
+        return [with_stand_ins([reward.score for reward in rewards], of_batch) for rewards in judged]
+
+    def _log(
+        self, rewards: Sequence[Reward], mine: slice, log_metric: LogMetric | None, log_extra: LogExtra | None
+    ) -> None:
+        if log_metric:  # TRL takes the mean over the ranks, so that each gives the whole batch's value
+            for metric, value in _metrics(rewards).items():
+                log_metric(f"{self.__name__}/{metric}", value)
+        # Once there was one, with each batch: TRL would put an earlier batch's column beside this one's completions.
+        self._infers = self._infers or any(reward.inferred_instruction is not None for reward in rewards)
+        if log_extra and self._infers:
+            column = [reward.inferred_instruction or "" for reward in rewards[mine]]
+            log_extra(f"{self.__name__}/inferred_instruction", column)
+
+
+def _in_order(groups: Sequence[Sequence[int]], values: Sequence[Sequence[T]]) -> list[T]:
+    """The groups' values in the order of the rollouts."""
+    numbers = [number for members in groups for number in members]
+    of_number = dict(zip(numbers, chain.from_iterable(values), strict=True))
+    return [of_number[number] for number in range(len(numbers))]
+
+
+def _metrics(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Means over the whole batch, alike on all ranks; what no reward knows is left out."""
+    values = {
+        "precision": [r.precision for r in rewards if r.precision is not None],
+        "recall": [r.recall for r in rewards if r.recall is not None],
+        "judge_latency_s": [r.latency_s for r in rewards if r.usage.requests and r.latency_s],
+        "failure_rate": [float(r.error is not None) for r in rewards],
+        "request_failure_rate": [float(r.error in REQUEST_FAILURES) for r in rewards],
+        "reply_failure_rate": [float(r.error in REPLY_FAILURES) for r in rewards],
+        "duplicate_rate": [float(r.duplicate) for r in rewards],
+    }
+    return {name: fmean(of) for name, of in values.items() if of}

@@ -1,0 +1,85 @@
+"""TRL's prompts and completions as conversations, responses without their thinking, and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from open_instruct_flip.conversation import Message
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.thinking import final_answer, opens_thinking, starts_thinking
+
+Prompt = str | list[Message]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A conversation and one response to it, its thinking removed."""
+
+    conversation: list[Message]
+    response: str
+
+
+@dataclass(frozen=True)
+class RolloutReader:
+    """Reads what TRL hands to reward functions.
+
+    TRL decodes completions without special tokens, which with some models takes the tags of their thinking away, and
+    with a response template it parses the thinking out, unless it was never closed. So where the tokenizer is known,
+    thinking is looked for in the tokens.
+
+    Attributes:
+        processing_class: The trainer's tokenizer or processor. Without it, whether the chat template opens a thinking
+            section is not known, and each response goes by its own tags.
+        chat_template_kwargs: The trainer's `chat_template_kwargs`, which may decide on that.
+    """
+
+    processing_class: Any = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+
+    def read(self, prompt: Prompt, completion: Prompt, token_ids: Sequence[int] | None) -> Rollout:
+        """The rollout of one completion, whose tokens are `token_ids`.
+
+        Raises:
+            UsageError: The completion does not end with text.
+        """
+        conversation: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        text, opened = _text(completion), self._opens_thinking(prompt)
+        if self.processing_class is None or token_ids is None:
+            return Rollout(conversation, final_answer(text, opened=opened))
+        tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
+        tagged = tokenizer.decode(token_ids, skip_special_tokens=False)
+        if not opened and not starts_thinking(tagged):
+            return Rollout(conversation, text)
+        answer = final_answer(tagged, opened=opened)
+        for token in tokenizer.all_special_tokens:
+            answer = answer.replace(token, "")
+        return Rollout(conversation, answer.strip())
+
+    def _opens_thinking(self, prompt: Prompt) -> bool:
+        if isinstance(prompt, str):
+            return opens_thinking(prompt)  # TRL applies no template to text
+        if self.processing_class is None:
+            return False
+        options = self.chat_template_kwargs or {}
+        rendered = self.processing_class.apply_chat_template(
+            prompt, add_generation_prompt=True, tokenize=False, **options
+        )
+        return opens_thinking(rendered)
+
+
+def grouped(rollouts: Sequence[Rollout]) -> list[list[int]]:
+    """Numbers of the rollouts that answer the same conversation, in the order of their first ones."""
+    groups: dict[str, list[int]] = {}
+    for number, rollout in enumerate(rollouts):
+        groups.setdefault(repr(rollout.conversation), []).append(number)
+    return list(groups.values())
+
+
+def _text(completion: Prompt) -> str:
+    if isinstance(completion, str):
+        return completion
+    if not completion or not isinstance(completion[-1].get("content"), str):
+        raise UsageError(f"a completion must end with a turn whose content is text, got {completion!r:.120}")
+    return completion[-1]["content"]
