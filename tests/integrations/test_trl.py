@@ -5,27 +5,35 @@ import pickle
 import pytest
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.errors import FlipError
+from open_instruct_flip.failures import outage
+from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.outage import JudgeOutageError
 from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Reward
 
+FAILURES = {
+    "late": Reward(error=FailureKind.TIMEOUT, detail="too slow"),
+    "gibberish": Reward(error=FailureKind.UNREADABLE_REPLY, detail="no score"),
+}
+
 
 class EchoJudge(Judge):
-    """Rewards a response by its own number, fails on "fail", and notes the groups it was given."""
+    """Rewards a response by its own number, fails on other texts, and notes the groups it was given."""
 
     name = "echo"
+    outages = 0
 
     def __init__(self):
         super().__init__(model="hosted_vllm/echo", api_base="http://127.0.0.1:9/v1")
         self.groups = []
 
     async def score_group(self, conversation, responses):
+        if self.outages:
+            self.outages -= 1
+            return [Reward(error=FailureKind.UNREACHABLE, detail="no route") for _ in responses]
         self.groups.append((conversation, list(responses)))
-        return [
-            Reward(error=FailureKind.TIMEOUT, detail="too slow") if r == "fail" else Reward(score=float(r))
-            for r in responses
-        ]
+        return [FAILURES[r] if r in FAILURES else Reward(score=float(r)) for r in responses]
 
 
 def turn(content, role="user"):
@@ -35,18 +43,37 @@ def turn(content, role="user"):
 async def test_each_prompt_is_judged_as_one_group_and_rewards_keep_their_order():
     judge = EchoJudge()
     prompts = [turn("a"), turn("b"), turn("a"), turn("b")]
-    completions = [turn(text, "assistant") for text in ("0.1", "0.2", "fail", "0.4")]
+    completions = [turn(text, "assistant") for text in ("0.1", "0.2", "0.3", "0.4")]
+    assert await flip_reward(judge)(prompts=prompts, completions=completions) == [0.1, 0.2, 0.3, 0.4]
+    assert judge.groups == [(turn("a"), ["0.1", "0.3"]), (turn("b"), ["0.2", "0.4"])]
+
+
+async def test_failures_get_what_the_shared_rule_gives_them_and_are_logged_by_kind():
     metrics = {}
-    rewards = await flip_reward(judge)(prompts=prompts, completions=completions, log_metric=metrics.__setitem__)
-    assert rewards == [0.1, 0.2, 0.1, 0.4], "a failure gets its group's mean: beside another reward None would be 0.0"
-    assert judge.groups == [(turn("a"), ["0.1", "fail"]), (turn("b"), ["0.2", "0.4"])]
-    assert metrics["echo/failure_rate"] == 0.25
-
-
-async def test_a_failed_group_gets_the_batchs_mean_and_a_failed_batch_nothing():
+    completions = ["0.2", "late", "gibberish", "0.6"]
     reward = flip_reward(EchoJudge())
-    assert await reward(prompts=["a", "b", "b"], completions=["fail", "0.2", "0.4"]) == [pytest.approx(0.3), 0.2, 0.4]
-    assert await reward(prompts=["a", "b"], completions=["fail", "fail"]) == [None, None]
+    rewards = await reward(prompts=["a"] * 4, completions=completions, log_metric=metrics.__setitem__)
+    assert rewards == pytest.approx([0.2, (0.2 + 0.2 + 0.6) / 3, 0.2, 0.6]), "the group's mean, and its lowest"
+    rates = {name: metrics[f"echo/{name}"] for name in ("failure_rate", "request_failure_rate", "parse_failure_rate")}
+    assert rates == {"failure_rate": 0.5, "request_failure_rate": 0.25, "parse_failure_rate": 0.25}
+    zero = flip_reward(EchoJudge(), failures=FailureConfig(on_failure="zero", on_unreadable="zero"))
+    assert await zero(prompts=["a"] * 4, completions=completions) == [0.2, 0.0, 0.0, 0.6]
+
+
+async def test_a_group_without_any_reward_gets_the_mean_of_the_groups_before_it():
+    reward = flip_reward(EchoJudge())
+    assert await reward(prompts=["a", "b", "b"], completions=["0.8", "gibberish", "gibberish"]) == [0.8, 0.8, 0.8]
+
+
+async def test_a_judge_that_is_down_is_waited_for_and_then_ends_training_with_its_error(monkeypatch):
+    monkeypatch.setattr(outage, "FIRST_PAUSE_S", 0.01)
+    judge = EchoJudge()
+    judge.outages = 2
+    assert await flip_reward(judge)(prompts=["a", "b"], completions=["0.5", "0.25"]) == [0.5, 0.25]
+    judge.outages = 1000
+    function = flip_reward(judge, failures=FailureConfig(outage_timeout_s=0.05))
+    with pytest.raises(JudgeOutageError, match=r"http://127\.0\.0\.1:9/v1; last error: unreachable: no route"):
+        await function(prompts=["a", "b"], completions=["0.5", "0.25"])
 
 
 async def test_plain_text_prompts_and_completions_are_taken_too():
@@ -81,14 +108,3 @@ async def test_it_pickles():
     function = pickle.loads(pickle.dumps(flip_reward(EchoJudge())))
     assert function.__name__ == "echo"
     assert await function(prompts=["a"], completions=["0.5"]) == [0.5]
-
-
-async def test_a_judge_that_gives_nothing_stops_training_with_its_reason():
-    function = flip_reward(EchoJudge(), max_failed_batches=3)
-    batch = {"prompts": ["a", "a"], "completions": ["fail", "fail"]}
-    assert await function(**batch) == [None, None]
-    assert await function(prompts=["a"], completions=["0.5"]) == [0.5]
-    assert await function(**batch) == [None, None]
-    assert await function(**batch) == [None, None]
-    with pytest.raises(FlipError, match=r"http://127\.0\.0\.1:9/v1 gave no reward for 3 batches.*timeout: too slow"):
-        await function(**batch)

@@ -56,7 +56,10 @@ def ranks(tmp_path_factory):
     with Uneven(reply) as server, JudgeDouble(fault=one_refused) as refusing:
         done = subprocess.run(
             [sys.executable, *LAUNCH, str(HERE / "two_ranks.py"), server.api_base, refusing.api_base, str(out)],
-            **{"env": environment, "capture_output": True, "text": True, "timeout": 240},
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
         files = sorted(out.glob("rank*.json"))
         assert len(files) == 2, done.stderr[-3000:]

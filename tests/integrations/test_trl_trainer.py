@@ -23,16 +23,16 @@ def step(tmp_path_factory):
         ]
         trainer = tiny_grpo.trainer(rewards, tmp_path_factory.mktemp("step"), reward_weights=[1.0, 0.0])
         trainer.train()
-        yield trainer, server
+        yield trainer
 
 
 def test_each_judge_has_columns_of_its_own_under_its_name(step):
-    trainer, server = step
+    trainer = step
     logged = tiny_grpo.logged(trainer)
     assert logged["rewards/flip/mean"] > 0
     assert "rewards/second/mean" in logged
     assert (logged["flip/failure_rate"], logged["second/failure_rate"]) == (0.0, 1.0)
-    assert (logged["second/reply_failure_rate"], logged["second/request_failure_rate"]) == (1.0, 0.0)
+    assert (logged["second/parse_failure_rate"], logged["second/request_failure_rate"]) == (1.0, 0.0)
     assert len(trainer._logs["extra"]["flip/inferred_instruction"]) == 8
 
 

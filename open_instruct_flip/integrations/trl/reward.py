@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from statistics import fmean
 from typing import Any, TypeVar
 
-from open_instruct_flip.errors import FlipError
+from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.outage import OutageGuard
+from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.trl.ranks import Ranks
 from open_instruct_flip.integrations.trl.rollouts import Prompt, Rollout, RolloutReader, grouped
 from open_instruct_flip.judges.base import Judge
-from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, Reward, with_stand_ins
+from open_instruct_flip.rewards import Reward
 
 T = TypeVar("T")
 LogMetric = Callable[[str, float], None]
 LogExtra = Callable[[str, list[Any]], None]
-
-
-@dataclass
-class _Outage:
-    """How many batches in a row brought no reward at all."""
-
-    allowed: int
-    batches: int = 0
-
-    def note(self, rewards: Sequence[Reward], judge: Judge) -> None:
-        if any(reward.score is not None for reward in rewards):
-            self.batches = 0
-            return
-        self.batches += 1
-        if self.batches >= self.allowed:
-            where = ", ".join(url or "its provider" for url in judge.client.config.endpoints())
-            last = rewards[-1]
-            raise FlipError(
-                f"the judge {judge.client.config.llm_judge_model} at {where} gave no reward for {self.batches} batches "
-                f"in a row; the last error was {last.error}: {last.detail}"
-            )
 
 
 def flip_reward(
@@ -48,7 +28,7 @@ def flip_reward(
     name: str | None = None,
     processing_class: Any = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
-    max_failed_batches: int = 3,
+    failures: FailureConfig | None = None,
 ) -> JudgeReward:
     """A reward function that judges each prompt's completions as a group. It pickles.
 
@@ -57,16 +37,15 @@ def flip_reward(
         name: Name in TRL's logs, `rewards/<name>/mean`; else the judge's. Two reward functions need two names.
         processing_class: The trainer's tokenizer or processor: tells whether its chat template opens the thinking.
         chat_template_kwargs: The same as in `GRPOConfig`, where they are given there.
-        max_failed_batches: Batches in a row that may bring no reward at all before training stops with the reason.
+        failures: What becomes of failed judgements, and how long to wait for a judge that is down.
 
     Example:
         >>> from open_instruct_flip import FlipJudge
         >>> flip_reward(FlipJudge(model="hosted_vllm/judge", api_base="http://127.0.0.1:8001/v1")).__name__
         'flip'
     """
-    return JudgeReward(
-        judge, name or judge.name, RolloutReader(processing_class, chat_template_kwargs), max_failed_batches
-    )
+    reader = RolloutReader(processing_class, chat_template_kwargs)
+    return JudgeReward(judge, name or judge.name, reader, failures or FailureConfig())
 
 
 class JudgeReward:
@@ -76,20 +55,20 @@ class JudgeReward:
     and may pickle it. Of a partial it would read the name of the function inside.
     """
 
-    def __init__(self, judge: Judge, name: str, reader: RolloutReader, max_failed_batches: int) -> None:
+    def __init__(self, judge: Judge, name: str, reader: RolloutReader, failures: FailureConfig) -> None:
         self.__name__ = name
         self._judge = judge
         self._reader = reader
-        self._outage = _Outage(max_failed_batches)
+        self._failures = failures
         self._infers = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (
-            self._judge,
-            self.__name__,
-            self._reader,
-            self._outage.allowed,
-        )  # process groups belong to their process
+        # What a run has seen of the judge, and its process group, belong to their process.
+        return type(self), (self._judge, self.__name__, self._reader, self._failures)
+
+    @cached_property
+    def _guard(self) -> OutageGuard:
+        return OutageGuard(self._judge, self._failures)
 
     @cached_property
     def _ranks(self) -> Ranks:
@@ -110,7 +89,8 @@ class JudgeReward:
         Raises:
             UsageError: A prompt or a completion can't be judged.
             JudgeUnusableError: No request to this judge can succeed.
-            FlipError: Another process failed.
+            JudgeOutageError: The judge stayed down for longer than `failures` waits.
+            FlipError: Another process failed, or a judgement, and its rule is "raise".
         """
         ranks = self._ranks  # before anything is awaited, so that every rank makes its own in the trainer's order
         slices = await ranks.gather(self._read(prompts, completions, completion_ids))
@@ -119,11 +99,10 @@ class JudgeReward:
         dealt = await ranks.gather(self._judge_groups(rollouts, groups[ranks.rank :: ranks.size]))
         judged = [dealt[number % ranks.size][number // ranks.size] for number in range(len(groups))]
         rewards = _in_order(groups, judged)
-        self._outage.note(rewards, self._judge)
         first = sum(map(len, slices[: ranks.rank]))
         mine = slice(first, first + len(prompts))
         self._log(rewards, mine, log_metric, log_extra)
-        return _in_order(groups, self._scores(judged))[mine]
+        return _in_order(groups, [self._guard.final_scores(of_group) for of_group in judged])[mine]
 
     async def _read(
         self,
@@ -131,22 +110,16 @@ class JudgeReward:
         completions: Sequence[Prompt],
         completion_ids: Sequence[Sequence[int]] | None,
     ) -> list[Rollout]:
-        token_ids = completion_ids or [None] * len(completions)
+        token_ids: Sequence[Sequence[int] | None] = completion_ids or [None] * len(completions)
         return [self._reader.read(*given) for given in zip(prompts, completions, token_ids, strict=True)]
 
     async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[Reward]]:
         return await asyncio.gather(
             *(
-                self._judge.score(rollouts[members[0]].conversation, [rollouts[i].response for i in members])
+                self._guard.score(rollouts[members[0]].conversation, [rollouts[i].response for i in members])
                 for members in groups
             )
         )
-
-    def _scores(self, judged: Sequence[Sequence[Reward]]) -> list[list[float]]:
-        """The groups' scores, failed ones replaced by their group's mean, or by the batch's where a group failed."""
-        valid = [reward.score for rewards in judged for reward in rewards if reward.score is not None]
-        of_batch = fmean(valid) if valid else None
-        return [with_stand_ins([reward.score for reward in rewards], of_batch) for rewards in judged]
 
     def _log(
         self, rewards: Sequence[Reward], mine: slice, log_metric: LogMetric | None, log_extra: LogExtra | None
@@ -174,9 +147,6 @@ def _metrics(rewards: Sequence[Reward]) -> dict[str, float]:
         "precision": [r.precision for r in rewards if r.precision is not None],
         "recall": [r.recall for r in rewards if r.recall is not None],
         "judge_latency_s": [r.latency_s for r in rewards if r.usage.requests and r.latency_s],
-        "failure_rate": [float(r.error is not None) for r in rewards],
-        "request_failure_rate": [float(r.error in REQUEST_FAILURES) for r in rewards],
-        "reply_failure_rate": [float(r.error in REPLY_FAILURES) for r in rewards],
         "duplicate_rate": [float(r.duplicate) for r in rewards],
     }
-    return {name: fmean(of) for name, of in values.items() if of}
+    return failure_rates(rewards) | {name: fmean(of) for name, of in values.items() if of}
