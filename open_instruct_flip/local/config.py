@@ -13,8 +13,9 @@ from open_instruct_flip.errors import UsageError
 class LocalConfig:
     """GRPO with TRL on a CPU, against a judge server on this machine."""
 
-    judge: Literal["flip", "pointwise"] = field(
-        default="flip", metadata={"help": "Judge that gives the rewards: FLIP, or the LLM judge that scores 1 to 10"}
+    judge: str = field(
+        default="flip",
+        metadata={"help": "Judge that gives the rewards; the model that ships knows the prompts of flip and pointwise"},
     )
     steps: int = field(default=60, metadata={"help": "Training steps"})
     seed: int = field(default=1, metadata={"help": "Seed of the run"})

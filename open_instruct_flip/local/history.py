@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,10 +31,10 @@ LINE_EVERY = 10
 
 
 class HistoryCallback(TrainerCallback):
-    """Writes the run folder and shows progress.
+    """Writes the run folder, and shows progress within a `with` block.
 
     Attributes:
-        rewards: Mean reward of each step.
+        rewards: Mean reward of each step, NaN where every judgement failed.
         heldout: True rate on held-out instructions, greedy: before training, every `eval_every` steps, at the end.
     """
 
@@ -59,6 +60,13 @@ class HistoryCallback(TrainerCallback):
             disable=not self._console.is_terminal,
         )
 
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()  # it hides the cursor, also where training was interrupted
+
     def attach(self, trainer: Any) -> None:
         """Take the place of the trainer's own progress output."""
         self._trainer = trainer
@@ -67,7 +75,6 @@ class HistoryCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._task = self._progress.add_task(f"GRPO against {self._judge}", total=state.max_steps, figures="")
-        self._progress.start()
         self._evaluate(0)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
@@ -78,11 +85,11 @@ class HistoryCallback(TrainerCallback):
         row["judge_latency_s"] = logs.get(f"{self._judge}/judge_latency_s")
         row["judge_failure_rate"] = logs.get(f"{self._judge}/failure_rate")
         if row["judge_failure_rate"] == 1.0:
-            row["reward"] = row["reward_std"] = None  # nobody gave these zeros
-        elif self._judge == "flip":
-            row["f1"] = logs["reward"]
+            row["reward"] = row["reward_std"] = None  # nobody gave these
+        elif f"{self._judge}/precision" in logs:  # what only token F1 has
+            row["f1"] = row["reward"]
         self._history.log(state.global_step, **row)
-        self.rewards.append(logs["reward"])
+        self.rewards.append(math.nan if row["reward"] is None else row["reward"])
         self._show(state.global_step, state.max_steps, logs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -91,7 +98,6 @@ class HistoryCallback(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._evaluate(state.global_step)
-        self._progress.stop()
 
     def _evaluate(self, step: int) -> None:
         if step == self._evaluated_at:

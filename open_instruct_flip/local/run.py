@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
-from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.errors import MissingDependencyError
 from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.asking import ReplyJudge
 from open_instruct_flip.judges.base import Judge
@@ -23,7 +22,9 @@ from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.local import world
 from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.dataset import read_dataset
+from open_instruct_flip.local.interrupts import interruptible
 from open_instruct_flip.local.models import model_path
+from open_instruct_flip.local.run_folder import run_folder
 from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 JUDGE_CONCURRENCY = 16
 MAX_REPLY_TOKENS = 96
 WANDB_GROUP = "local"
-RUN_PARTS = ("run.json", "history.jsonl", "judge_server.log", "policy", "trainer", "wandb")
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,18 @@ def train_locally(config: LocalConfig) -> LocalResult:
         FlipError: The judge server did not start, or stopped answering.
     """
     policy = _model(config.policy_model, "policy")
-    if config.judge_url:  # before an earlier run is replaced
-        check_endpoints(_client(_given_judge(config), config.judge_url))
-    run_dir = _run_folder(config)
     train, heldout = read_dataset(Path(config.dataset)) if config.dataset else world.split()
-    with _judge(config, run_dir) as judge:
-        _quiet(run_dir, config)
-        trainer, history = _trainer(config, run_dir, policy, judge, train, heldout)
-        trainer.train()
-        # TRL awaits reward functions on a loop of its own, which it never closes.
-        asyncio.run_coroutine_threadsafe(judge.aclose(), trainer.async_loop).result()
-    trainer.save_model(str(run_dir / "policy"))
+    run_dir = Path(config.out or f"runs/{config.judge}")
+    serving = _serving(config, run_dir)  # what can be refused is, before an earlier run is replaced
+    with interruptible(), run_folder(run_dir, overwrite=config.overwrite):
+        with serving as judge:
+            _quiet(run_dir, config)
+            trainer, history = _trainer(config, run_dir, policy, judge, train, heldout)
+            with history:
+                trainer.train()
+            # TRL awaits reward functions on a loop of its own, which it never closes.
+            asyncio.run_coroutine_threadsafe(judge.aclose(), trainer.async_loop).result()
+        trainer.save_model(str(run_dir / "policy"))
     return LocalResult(run_dir, history.heldout[0], history.heldout[-1], history.rewards[0], history.rewards[-1])
 
 
@@ -79,45 +80,29 @@ def true_rate(prompts: list[Any], completions: list[Any], **_columns: Any) -> li
     ]
 
 
-def _run_folder(config: LocalConfig) -> Path:
-    folder = Path(config.out or f"runs/{config.judge}")
-    if (folder / "run.json").exists() or (folder / "history.jsonl").exists():
-        if not config.overwrite:
-            raise UsageError(f"{folder} holds a run already: give another --out, or --overwrite to replace it")
-        _remove_run(folder)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is not empty and holds no run: give another --out")
-    return folder
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove what a run leaves in its folder, and nothing else."""
-    for name in RUN_PARTS:
-        part = folder / name
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
-
-
 def _model(given: str | None, name: str) -> Path:
     if given is None:
         return model_path(name)
     return model_path(Path(given).name, Path(given).parent)
 
 
-@contextmanager
-def _judge(config: LocalConfig, run_dir: Path) -> Iterator[Judge]:
-    """The judge, with a server of its own unless one is given."""
+def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge]:
+    """The judge, for as long as its server runs: one of its own unless one is given."""
+    judge_class(config.judge)
     if config.judge_url:
-        yield _judge_at(config, _given_judge(config), config.judge_url)
-        return
+        model = _given_judge(config)
+        check_endpoints(_client(model, config.judge_url))
+        return nullcontext(_judge_at(config, model, config.judge_url))
     backend = "vllm" if config.vllm_python else config.backend
-    server = ServerConfig(port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024)
-    running = JudgeServer(_model(config.judge_model, "judge"), server, log_path=run_dir / "judge_server.log")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with running:
-        yield _judge_at(config, running.llm_judge_model, running.api_base)
+    settings = ServerConfig(port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024)
+    server = JudgeServer(_model(config.judge_model, "judge"), settings, log_path=run_dir / "judge_server.log")
+    return _judge_of(config, server)
+
+
+@contextmanager
+def _judge_of(config: LocalConfig, server: JudgeServer) -> Iterator[Judge]:
+    with server:
+        yield _judge_at(config, server.llm_judge_model, server.api_base)
 
 
 def _given_judge(config: LocalConfig) -> str:
@@ -144,7 +129,6 @@ def _quiet(run_dir: Path, config: LocalConfig) -> None:
     os.environ.setdefault("WANDB_RUN_GROUP", WANDB_GROUP)
     os.environ["WANDB_PROJECT"] = config.wandb_project
     os.environ["WANDB_DIR"] = str(run_dir.resolve())
-    run_dir.mkdir(parents=True, exist_ok=True)
 
 
 def _trainer(

@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 # What `accelerate launch` runs for several GPUs; with --cpu it starts one process, whatever --num_processes says.
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 MODEL = "hosted_vllm/judge"
+DIRECT = {"judge_transport": "direct"}
 
 
 def compares(body):
@@ -85,7 +86,7 @@ def test_a_group_that_lies_on_two_ranks_has_one_winner(ranks):
 
 async def test_rewards_on_two_ranks_are_those_of_one_process(ranks):
     seen, server, _ = ranks
-    for judge in (ListwiseJudge(MODEL, server.api_base), FlipJudge(MODEL, server.api_base)):
+    for judge in (ListwiseJudge(MODEL, server.api_base, **DIRECT), FlipJudge(MODEL, server.api_base, **DIRECT)):
         batch = whole(seen, judge.name)
         rewards = batch.pop("rewards")
         async with judge:

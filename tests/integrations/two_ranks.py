@@ -15,6 +15,7 @@ from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.listwise import ListwiseJudge
 
 MODEL = "hosted_vllm/judge"
+DIRECT = {"judge_transport": "direct"}
 
 
 class Noted:
@@ -33,7 +34,7 @@ class Noted:
 url, refusing_url, out = sys.argv[1:]
 seen = Path(out) / f"rank{os.environ['RANK']}.json"
 notes = {}
-judges = [ListwiseJudge(MODEL, url), FlipJudge(MODEL, url)]
+judges = [ListwiseJudge(MODEL, url, **DIRECT), FlipJudge(MODEL, url, **DIRECT)]
 # Six completions on each rank, groups of four: the second group lies on both.
 options = {"per_device_train_batch_size": 6}
 trainer = tiny_grpo.trainer([Noted(flip_reward(judge), notes) for judge in judges], Path(out), **options)
@@ -43,7 +44,7 @@ if trainer.accelerator.is_main_process:
 seen.write_text(json.dumps(notes))
 
 try:
-    tiny_grpo.trainer([flip_reward(FlipJudge(MODEL, refusing_url))], Path(out), **options).train()
+    tiny_grpo.trainer([flip_reward(FlipJudge(MODEL, refusing_url, **DIRECT))], Path(out), **options).train()
 except Exception as error:
     seen.write_text(json.dumps(notes | {"error": f"{type(error).__name__}: {error}"}))
     raise

@@ -7,14 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from open_instruct_flip.commands.main import run
-from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.models import model_path
-from open_instruct_flip.local.run import _run_folder
+from open_instruct_flip.local.run_folder import run_folder
 
 TRAIN = ("local", "train", "--steps", "2", "--num_prompts", "2", "--num_samples", "4", "--heldout_prompts", "4")
 
@@ -50,7 +50,7 @@ def test_a_run_leaves_its_curve_its_policy_and_no_process(judge, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--judge", "referee"], "'referee' is not one of"),
+        (["--judge", "referee"], "no judge is called 'referee'; there are flip, likelihood, listwise"),
         (["--stepz", "2"], "No such option"),
         (["--steps", "0"], "--steps must be above 0, got 0"),
         (["--num_samples", "1"], "at least 2"),
@@ -83,12 +83,52 @@ def test_an_earlier_run_is_not_overwritten_unasked(tmp_path, capsys):
     assert (tmp_path / "history.jsonl").exists()
 
 
+def test_a_run_that_is_refused_leaves_the_earlier_one(tmp_path):
+    (tmp_path / "history.jsonl").write_text("{}\n")
+    assert run(["local", "train", "--out", str(tmp_path), "--overwrite", "--dataset", "nowhere"]) == 2
+    assert run(["local", "train", "--out", str(tmp_path), "--overwrite", "--vllm_python", "nowhere"]) == 2
+    assert (tmp_path / "history.jsonl").exists()
+
+
 def test_overwrite_removes_the_run_and_nothing_else(tmp_path):
     (tmp_path / "history.jsonl").write_text("{}\n")
     (tmp_path / "policy").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
-    _run_folder(LocalConfig(out=str(tmp_path), overwrite=True))
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with run_folder(tmp_path, overwrite=True):
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_overwrite_leaves_a_run_that_is_still_written(tmp_path, capsys):
+    hold = "import sys, time, pathlib\nfrom open_instruct_flip.local.run_folder import run_folder\n"
+    hold += "folder = pathlib.Path(sys.argv[1])\nwith run_folder(folder, overwrite=False):\n"
+    hold += "    (folder / 'history.jsonl').write_text('{}')\n    time.sleep(60)\n"
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)]) as other:
+        while not (tmp_path / "history.jsonl").exists():
+            assert other.poll() is None
+            time.sleep(0.05)
+        assert run(["local", "train", "--out", str(tmp_path), "--overwrite"]) == 2
+        assert capsys.readouterr().err == (
+            f"flip: error: another run is writing {tmp_path}: give another --out, or stop that run\n"
+        )
+        assert (tmp_path / "history.jsonl").exists()
+        other.kill()
+    with run_folder(tmp_path, overwrite=True):  # the lock of a killed run ends with it
+        assert not (tmp_path / "history.jsonl").exists()
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own_ends_in_one_line(tmp_path, monkeypatch, capsys):
+    def interrupted_import(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt as error:
+            raise ImportError("cannot import name 'GRPOTrainer' from partially initialized module 'trl'") from error
+
+    monkeypatch.setattr("open_instruct_flip.local.run._quiet", interrupted_import)
+    monkeypatch.setattr("open_instruct_flip.local.run._serving", lambda *_: nullcontext())
+    assert run(["local", "train", "--out", str(tmp_path / "run")]) == 130
+    assert capsys.readouterr().err.strip() == "flip: error: interrupted"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_stops_the_judge_server_too(tmp_path):
@@ -104,7 +144,8 @@ def test_ctrl_c_stops_the_judge_server_too(tmp_path):
         assert _listens(port)
         run_process.send_signal(signal.SIGINT)
         _, error = run_process.communicate(timeout=60)
-    assert run_process.returncode == 130
+    # Python may end by the signal itself, where it struck in a module's own code: a shell calls both 130.
+    assert run_process.returncode in (130, -signal.SIGINT)
     assert error.splitlines()[-1] == "flip: error: interrupted"
     assert not _listens(port)
 
