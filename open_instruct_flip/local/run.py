@@ -177,12 +177,13 @@ def _trainer(
     )
     evaluated = random.Random(0).sample(heldout, min(config.heldout_prompts, len(heldout)))
     history = HistoryCallback(run_dir, config.judge, asdict(config), evaluated, config.eval_every)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
     trainer = GRPOTrainer(
         model=str(policy),
-        reward_funcs=[flip_reward(judge), true_rate],  # type: ignore[list-item]
+        reward_funcs=[flip_reward(judge, processing_class=tokenizer), true_rate],
         args=arguments,
         train_dataset=_dataset(train),
-        processing_class=AutoTokenizer.from_pretrained(policy),
+        processing_class=tokenizer,
         callbacks=[history],
     )
     history.attach(trainer)

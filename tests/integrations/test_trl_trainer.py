@@ -1,6 +1,7 @@
 """One real step of TRL's GRPOTrainer: how it names, awaits and logs the rewards, and what it makes of thinking."""
 
 import copy
+import pickle
 
 import pytest
 import tiny_grpo
@@ -86,3 +87,8 @@ def test_a_tokenizer_that_opens_nothing_leaves_the_response_as_it_is():
     token_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     completion = [{"role": "assistant", "content": text}]
     assert RolloutReader(tokenizer).read(prompt, completion, token_ids).response == text
+
+
+def test_it_pickles_with_its_tokenizer(opening):
+    reward = flip_reward(FlipJudge(MODEL, "http://127.0.0.1:9/v1"), name="mine", processing_class=opening)
+    assert pickle.loads(pickle.dumps(reward)).__name__ == "mine"

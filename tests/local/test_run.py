@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from open_instruct_flip.commands.main import run
+from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.models import model_path
+from open_instruct_flip.local.run import _serving
 from open_instruct_flip.local.run_folder import run_folder
 
 TRAIN = ("local", "train", "--steps", "2", "--num_prompts", "2", "--num_samples", "4", "--heldout_prompts", "4")
@@ -65,6 +67,21 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments, words, tmp_path, capsy
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_judge_of_another_package_is_taken_by_its_name(tmp_path, monkeypatch, judge_double):
+    (tmp_path / "coin_judge.py").write_text(
+        "from open_instruct_flip.judges.pointwise import PointwiseJudge\n"
+        "class CoinJudge(PointwiseJudge):\n    name = 'coin'\n"
+    )
+    info = tmp_path / "coin_judge-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: coin-judge\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[open_instruct_flip.judges]\ncoin = coin_judge:CoinJudge\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = LocalConfig(judge="coin", judge_url=judge_double().api_base)
+    with _serving(config, tmp_path / "run") as judge:
+        assert type(judge).__name__ == "CoinJudge"
 
 
 def test_a_model_folder_without_its_tokenizer_is_refused(tmp_path, capsys):
