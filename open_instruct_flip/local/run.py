@@ -180,7 +180,8 @@ def _trainer(
     tokenizer = AutoTokenizer.from_pretrained(policy)
     trainer = GRPOTrainer(
         model=str(policy),
-        reward_funcs=[flip_reward(judge, processing_class=tokenizer), true_rate],
+        # TRL's type leaves out the asynchronous functions that it takes.
+        reward_funcs=[flip_reward(judge, processing_class=tokenizer), true_rate],  # type: ignore[list-item]
         args=arguments,
         train_dataset=_dataset(train),
         processing_class=tokenizer,
