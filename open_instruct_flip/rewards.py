@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean
-from typing import Any, TypeVar
-
-Otherwise = TypeVar("Otherwise", bound=float | None)
+from typing import Any
 
 
 class FailureKind(StrEnum):
@@ -121,19 +117,3 @@ class Reward:
             },
             "latency_s": round(self.latency_s, 4),
         }
-
-
-def with_stand_ins(scores: Sequence[float | None], otherwise: Otherwise) -> list[float | Otherwise]:
-    """A group's scores, failed ones replaced by the mean of the others, which is no advantage under centring.
-
-    Args:
-        scores: One score per response, None where its judgement failed.
-        otherwise: Stands in where every judgement failed.
-
-    Example:
-        >>> with_stand_ins([0.2, None, 0.6], 0.5), with_stand_ins([None, None], 0.5)
-        ([0.2, 0.4, 0.6], [0.5, 0.5])
-    """
-    valid = [score for score in scores if score is not None]
-    stand_in = fmean(valid) if valid else otherwise
-    return [stand_in if score is None else score for score in scores]
