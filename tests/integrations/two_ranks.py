@@ -44,7 +44,7 @@ if trainer.accelerator.is_main_process:
 seen.write_text(json.dumps(notes))
 
 try:
-    tiny_grpo.trainer([flip_reward(FlipJudge(MODEL, refusing_url, **DIRECT))], Path(out), **options).train()
+    tiny_grpo.trainer([flip_reward(ListwiseJudge(MODEL, refusing_url, **DIRECT))], Path(out), **options).train()
 except Exception as error:
     seen.write_text(json.dumps(notes | {"error": f"{type(error).__name__}: {error}"}))
     raise
