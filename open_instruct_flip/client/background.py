@@ -19,7 +19,7 @@ def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
     One event loop in a thread of its own serves all calls, so that connections are kept between them, and a
     loop that already runs in the caller's thread does not matter.
     """
-    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    future = asyncio.run_coroutine_threadsafe(work, _background().loop)
     try:
         return future.result()
     except BaseException:
@@ -27,22 +27,33 @@ def run_sync(work: Coroutine[Any, Any, Result]) -> Result:
         raise
 
 
+class _Background:
+    """An event loop in a thread of its own. `asyncio.run` ends it, and with it what was opened on it."""
+
+    def __init__(self) -> None:
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="flip-judge", daemon=True)
+        self._thread.start()
+        self._running.wait()
+
+    async def _live(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._running.set()
+        await self._stop.wait()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():  # it is not in a forked process
+            self.loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(timeout=5)
+
+
 @lru_cache(maxsize=1)
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="flip-judge", daemon=True)
-    thread.start()
-    atexit.register(_stop, loop, thread)
-    return loop
+def _background() -> _Background:
+    background = _Background()
+    atexit.register(background.stop)
+    return background
 
 
 # A forked process has the loop, but not the thread that runs it.
-os.register_at_fork(after_in_child=_loop.cache_clear)
-
-
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    if not thread.is_alive():  # in a forked process
-        return
-    asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(timeout=5)
+os.register_at_fork(after_in_child=_background.cache_clear)

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from open_instruct_flip.errors import FlipError
 from open_instruct_flip.rewards import Usage
 
 Result = TypeVar("Result")
+Identify = Callable[[str | None, float], Awaitable[str]]
 
 FILE_NAME = "replies.sqlite3"
 BUSY_TIMEOUT_S = 30.0
@@ -29,22 +31,20 @@ class ReplyCache:
 
     Args:
         folder: Where the file is, or will be made.
-        model: The judge model, part of every key.
     """
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
-        self._model = model
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flip-cache")
         self._connection: sqlite3.Connection | None = None
 
-    async def get(self, request: ChatRequest) -> Completion | None:
-        """The completion kept for this request, or None. It costs no tokens and no request."""
-        return await self._run(self._get, self._key(request))
+    async def get(self, model: str, request: ChatRequest) -> Completion | None:
+        """The completion that a model gave to this request, or None. It costs no tokens and no request."""
+        return await self._run(self._get, _key(model, request))
 
-    async def put(self, request: ChatRequest, completion: Completion) -> None:
-        """Keep a completion."""
-        await self._run(self._put, self._key(request), completion)
+    async def put(self, model: str, request: ChatRequest, completion: Completion) -> None:
+        """Keep a model's completion."""
+        await self._run(self._put, _key(model, request), completion)
 
     async def aclose(self) -> None:
         """Close the file."""
@@ -60,10 +60,6 @@ class ReplyCache:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
         except (sqlite3.Error, OSError) as error:
             raise FlipError(f"the reply cache {self.path} can't be used ({error}); give another --cache_dir") from error
-
-    def _key(self, request: ChatRequest) -> bytes:
-        asked = [self._model, request.parameters(), request.extra_body]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()
 
     def _get(self, key: bytes) -> Completion | None:
         found = self._open().execute("SELECT completion FROM replies WHERE key = ?", (key,)).fetchone()
@@ -95,26 +91,47 @@ class ReplyCache:
         return self._connection
 
 
+def _key(model: str, request: ChatRequest) -> bytes:
+    asked = [model, request.parameters(), request.extra_body]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest()
+
+
 class CachingTransport:
     """A transport that looks into the cache first, and keeps what it had to ask for.
 
     Only requests whose answer is meant to be the same each time are kept: at temperature 0, or with a seed.
+
+    Args:
+        transport: What asks.
+        cache: What keeps.
+        identify: Says which model an endpoint serves, see `probe.served_identity`; called once for each endpoint.
     """
 
-    def __init__(self, transport: Transport, cache: ReplyCache) -> None:
+    def __init__(self, transport: Transport, cache: ReplyCache, identify: Identify) -> None:
         self._transport = transport
         self._cache = cache
+        self._identify = identify
+        self._identities: dict[str | None, str] = {}
+        self._asking: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
         """Answer from the cache, or send the request; see `Transport.complete`."""
         if request.temperature > 0 and request.seed is None:
             return await self._transport.complete(request, endpoint, timeout_s)
-        kept = await self._cache.get(request)
+        model = await self._identity(endpoint, timeout_s)
+        kept = await self._cache.get(model, request)
         if kept is not None:
             return kept
         completion = await self._transport.complete(request, endpoint, timeout_s)
-        await self._cache.put(request, completion)
+        await self._cache.put(model, request, completion)
         return completion
+
+    async def _identity(self, endpoint: str | None, timeout_s: float) -> str:
+        async with self._asking[endpoint]:  # hundreds of requests start at once
+            if endpoint not in self._identities:
+                # Half of the time is left for the request itself.
+                self._identities[endpoint] = await self._identify(endpoint, timeout_s / 2)
+        return self._identities[endpoint]
 
     async def aclose(self) -> None:
         """Close the connections and the cache."""

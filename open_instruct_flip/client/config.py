@@ -49,9 +49,9 @@ class ClientConfig:
     def __post_init__(self) -> None:
         for name in ("max_concurrency", "timeout_s", "max_attempts"):
             if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"--{name} must be above 0, got {getattr(self, name)!r}")
+                raise UsageError(f"--{name} must be a finite number above 0, got {getattr(self, name)!r}")
         if not 0 <= self.retry_wait_s < math.inf:
-            raise UsageError(f"--retry_wait_s must be 0 or above, got {self.retry_wait_s!r}")
+            raise UsageError(f"--retry_wait_s must be a finite number, 0 or above, got {self.retry_wait_s!r}")
         if self.judge_transport == "direct" and self.llm_judge_model and not self.hosted:
             raise UsageError(
                 f"--judge_transport direct works for {HOSTED_VLLM} models only, got {self.llm_judge_model}; "

@@ -7,7 +7,8 @@ from typing import Any
 
 import aiohttp
 
-from open_instruct_flip.client.request import RequestFailed, status_failure
+from open_instruct_flip.client.request import Completion, RequestFailed, read_completion, status_failure
+from open_instruct_flip.client.urls import has_credentials
 from open_instruct_flip.rewards import FailureKind
 
 MAX_ANSWER_BYTES = 8 * 2**20
@@ -26,19 +27,28 @@ def open_session() -> aiohttp.ClientSession:
 
 
 async def post_chat(
-    session: aiohttp.ClientSession, url: str, body: str | bytes, headers: dict[str, str], *, where: str, model: str
-) -> bytes:
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], body: dict[str, Any], *, where: str
+) -> Completion:
     """Send a chat request once; the time limit is the caller's.
 
-    Returns:
-        The answer's body.
+    Args:
+        session: What `open_session` gave.
+        url: The full URL. Where it holds a password, that is sent instead of a key.
+        headers: The key's header, and others.
+        body: What becomes the JSON body.
+        where: The endpoint, as messages name it.
 
     Raises:
-        RequestFailed: No answer, too long a one, or an error.
-        JudgeUnusableError: The server knows no such model, or refuses the key.
+        RequestFailed: No answer, too long a one, an error, or something that is no completion.
+        JudgeRefusedError: The server knows no such model or URL, or refuses the key.
+        JudgeUnusableError: The server can't do what is asked.
     """
+    headers = {"Content-Type": "application/json", **headers}
+    if has_credentials(url):
+        del headers["Authorization"]
+    sent = json.dumps(body)
     try:
-        async with session.post(url, data=body, headers=headers, timeout=_NO_LIMIT, allow_redirects=False) as answer:
+        async with session.post(url, data=sent, headers=headers, timeout=_NO_LIMIT, allow_redirects=False) as answer:
             content = await _read(answer, where)
     except aiohttp.ClientPayloadError as error:
         raise _unreachable(f"{where} broke off in the middle of its answer", error) from error
@@ -47,14 +57,12 @@ async def post_chat(
     except aiohttp.ClientError as error:
         raise _no_completion(f"{where} answered with broken HTTP: {error}") from error
     if answer.status != 200:
-        raise status_failure(
-            answer.status, _message(content), where=where, model=model, retry_after_s=_retry_after_s(answer)
-        )
-    return content
+        model, wait_s = body["model"], _retry_after_s(answer)
+        raise status_failure(answer.status, _message(content), where=where, model=model, retry_after_s=wait_s)
+    return read_completion(_parse(content, where=where), where=where)
 
 
-def parse_answer(content: bytes, *, where: str) -> dict[str, Any]:
-    """The chat completion in an answer's body; raises RequestFailed where it is none."""
+def _parse(content: bytes, *, where: str) -> dict[str, Any]:
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,8 @@ import aiohttp
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.litellm_transport import check_provider
+from open_instruct_flip.client.together import together
+from open_instruct_flip.client.urls import has_credentials, shown_url
 from open_instruct_flip.errors import JudgeUnusableError
 
 logger = logging.getLogger(__name__)
@@ -33,12 +35,14 @@ class EndpointReport:
     """What an endpoint answered.
 
     Attributes:
-        url: Its URL, ending in /v1 as a rule.
+        url: Its URL, ending in /v1 as a rule, without a password.
         state: "ready"; "down": no answer, a later one may come; "refused": wrong or missing key; "no_model": it
             serves others; "wrong_url": a server without the OpenAI interface below this URL.
         problem: One line on what is wrong and what to do; empty when ready.
         model_names: Models it serves, or None where it does not say: `transformers serve` lists its download cache.
         latency_s: Seconds until the answer.
+        identity: Which model it serves under the wanted name: that name, with where it was loaded from and its context
+            length where the server says. Empty when not ready.
     """
 
     url: str
@@ -46,6 +50,7 @@ class EndpointReport:
     problem: str = ""
     model_names: tuple[str, ...] | None = None
     latency_s: float = 0.0
+    identity: str = ""
 
 
 def check_endpoints(config: ClientConfig) -> list[EndpointReport]:
@@ -77,29 +82,47 @@ async def probe(config: ClientConfig) -> list[EndpointReport]:
     Raises:
         UsageError: The configuration has no model or no URL, or names a key that is not set.
     """
-    urls = [url for url in config.endpoints() if url is not None]
+    return await together(_report(url, config, PROBE_TIMEOUT_S) for url in config.endpoints() if url is not None)
+
+
+def identities(reports: Sequence[EndpointReport]) -> list[str]:
+    """The models that a judge's endpoints serve, each once, in alphabetical order; usually one."""
+    return sorted({report.identity for report in reports if report.identity})
+
+
+async def served_identity(config: ClientConfig, url: str | None, timeout_s: float) -> str:
+    """The `identity` of one endpoint; where it can't be learned in time, the served name."""
+    if url is not None:
+        report = await _report(url, config, min(timeout_s, PROBE_TIMEOUT_S))
+        if report.identity:
+            return report.identity
+    return config.llm_judge_model
+
+
+async def _report(url: str, config: ClientConfig, timeout_s: float) -> EndpointReport:
     key = config.api_key() or _openai_key(config.llm_judge_model)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = {"Authorization": f"Bearer {key}"} if key and not has_credentials(url) else {}
     async with aiohttp.ClientSession(headers=headers) as session:
-        return list(await asyncio.gather(*(_report(session, url, config) for url in urls)))
+        return await _ask(session, url, config, timeout_s)
 
 
-async def _report(session: aiohttp.ClientSession, url: str, config: ClientConfig) -> EndpointReport:
+async def _ask(session: aiohttp.ClientSession, url: str, config: ClientConfig, timeout_s: float) -> EndpointReport:
     started = time.perf_counter()
+    where = shown_url(url)
     try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             status, body = await _get(session, f"{url}/models")
             if status not in (200, 401, 403) and await _is_healthy(session, url):
                 status, body = (404, None) if not url.endswith("/v1") else (200, None)
     except TimeoutError:
-        problem = f"the judge at {url} does not answer within {PROBE_TIMEOUT_S:g} s; see whether it is up and reachable"
-        return EndpointReport(url, "down", problem)
+        problem = f"the judge at {where} does not answer within {timeout_s:g} s; see whether it is up and reachable"
+        return EndpointReport(where, "down", problem)
     except (aiohttp.ClientError, OSError) as error:
         errno = error.errno if isinstance(error, OSError) else None
-        reason = os.strerror(errno) if errno else str(error) or type(error).__name__
+        reason = os.strerror(errno) if errno else shown_url(str(error)) or type(error).__name__
         remedy = "start it with `flip serve judge MODEL`, or correct --api_base"
-        return EndpointReport(url, "down", f"no judge at {url} ({reason}); {remedy}")
-    return _read(url, status, body, config, time.perf_counter() - started)
+        return EndpointReport(where, "down", f"no judge at {where} ({reason}); {remedy}")
+    return _read(where, status, body, config, time.perf_counter() - started)
 
 
 def _read(url: str, status: int, body: Any, config: ClientConfig, latency_s: float) -> EndpointReport:
@@ -124,7 +147,14 @@ def _read(url: str, status: int, body: Any, config: ClientConfig, latency_s: flo
         remedy = f"set --llm_judge_model {provider}{names[0]}" if len(names) == 1 else "set --llm_judge_model to one"
         problem = f"the judge at {url} serves no {wanted!r} but {shown}; {remedy}, or correct --api_base"
         return EndpointReport(url, "no_model", problem, names, latency_s)
-    return EndpointReport(url, "ready", "", names, latency_s)
+    return EndpointReport(url, "ready", "", names, latency_s, _identity(body, wanted) if names else wanted)
+
+
+def _identity(body: Any, wanted: str) -> str:
+    """A model with what tells it from another one of the same name, where the server says: vLLM does."""
+    model: dict[str, Any] = next((entry for entry in body["data"] if entry.get("id") == wanted), {})
+    known = [f"{name} {model[name]}" for name in ("root", "max_model_len") if model.get(name)]
+    return f"{wanted} ({', '.join(known)})" if known else wanted
 
 
 def _served_names(body: Any) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,20 +35,27 @@ class CountingTransport:
         self.closed = True
 
 
+def always(model: str) -> Callable[[str | None, float], Awaitable[str]]:
+    async def identify(endpoint: str | None, timeout_s: float) -> str:
+        return model
+
+    return identify
+
+
 async def ask_twice(folder: Path, first: ChatRequest, second: ChatRequest, second_model: str = "m") -> int:
     """How many requests two calls take."""
     counting = CountingTransport()
     for request, model in ((first, "m"), (second, second_model)):
-        transport = CachingTransport(counting, ReplyCache(folder, model))
+        transport = CachingTransport(counting, ReplyCache(folder), always(model))
         await transport.complete(request, None, 1.0)
         await transport.aclose()
     return counting.num_requests
 
 
 async def test_a_kept_answer_is_whole_and_free(tmp_path: Path) -> None:
-    cache = ReplyCache(tmp_path, "m")
-    await cache.put(ASKED, ANSWER)
-    assert await cache.get(ASKED) == replace(ANSWER, usage=Usage(), latency_s=0.0)
+    cache = ReplyCache(tmp_path)
+    await cache.put("m", ASKED, ANSWER)
+    assert await cache.get("m", ASKED) == replace(ANSWER, usage=Usage(), latency_s=0.0)
     await cache.aclose()
 
 
@@ -83,7 +90,7 @@ async def test_answers_drawn_at_random_are_kept_only_with_a_seed(
 async def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("this is no database, and it is long enough to be read as one")
     with pytest.raises(FlipError, match=rf"{FILE_NAME} can't be used .* give another --cache_dir"):
-        await ReplyCache(tmp_path, "m").get(ASKED)
+        await ReplyCache(tmp_path).get("m", ASKED)
 
 
 def test_processes_share_it(tmp_path: Path) -> None:
@@ -93,11 +100,11 @@ from open_instruct_flip.client.cache import ReplyCache
 from open_instruct_flip.client.request import ChatRequest, Completion
 from open_instruct_flip.rewards import Usage
 async def fill():
-    cache = ReplyCache(pathlib.Path(sys.argv[1]), "m")
+    cache = ReplyCache(pathlib.Path(sys.argv[1]))
     for n in range(200):
         request = ChatRequest([{"role": "user", "content": str(n)}], 8)
-        await cache.put(request, Completion((str(n),), ("stop",), Usage()))
-        assert (await cache.get(request)).texts == (str(n),)
+        await cache.put("m", request, Completion((str(n),), ("stop",), Usage()))
+        assert (await cache.get("m", request)).texts == (str(n),)
     await cache.aclose()
 asyncio.run(fill())
 """
@@ -105,8 +112,8 @@ asyncio.run(fill())
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
 
     async def count() -> int:
-        cache = ReplyCache(tmp_path, "m")
-        found = [await cache.get(ChatRequest([{"role": "user", "content": str(n)}], 8)) for n in range(200)]
+        cache = ReplyCache(tmp_path)
+        found = [await cache.get("m", ChatRequest([{"role": "user", "content": str(n)}], 8)) for n in range(200)]
         await cache.aclose()
         return sum(completion is not None for completion in found)
 

@@ -9,7 +9,7 @@ import pytest
 from judge_double import JudgeDouble
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.client.litellm_transport import load_litellm
+from open_instruct_flip.client.litellm_internals import LISTENERS, load_litellm
 from open_instruct_flip.rewards import FailureKind
 
 CONVERSATION = [{"role": "user", "content": "write a short poem about soil"}]
@@ -29,7 +29,7 @@ async def test_callbacks_hear_of_every_call(server, monkeypatch):
     """Whoever has asked litellm to report calls gets the reports."""
     litellm = load_litellm()
     heard, all_heard = [], asyncio.Event()
-    for name in ("success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback"):
+    for name in LISTENERS:
         monkeypatch.setattr(litellm, name, [])  # litellm copies `callbacks` into these
 
     class Listener(litellm.integrations.custom_logger.CustomLogger):

@@ -1,0 +1,143 @@
+"""What the clients of one configuration share on one event loop, and how long it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.endpoints import Endpoint, Endpoints
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, Transport
+from open_instruct_flip.client.urls import shown_url
+from open_instruct_flip.errors import JudgeRefusedError
+from open_instruct_flip.rewards import FailureKind
+
+if TYPE_CHECKING:
+    from open_instruct_flip.client.direct_transport import DirectTransport
+    from open_instruct_flip.client.litellm_transport import LitellmTransport
+
+STARTS_PER_TURN = 2
+"""How many requests start in one turn of the event loop. A policy engine may run on it: hundreds that start at once, as
+the groups of a batch do, would hold it up for 20 ms on the direct route."""
+
+Key = tuple[asyncio.AbstractEventLoop, ClientConfig, str | None]
+
+
+class Connections:
+    """A transport, free slots, and the endpoints' health.
+
+    A task waits for the end, since `asyncio.run` and its like cancel what still waits when they end their loop: so the
+    connections are closed even where nobody calls `aclose`.
+    """
+
+    def __init__(self, key: Key, transport: Transport) -> None:
+        _, self._config, _ = self._key = key
+        self.endpoints = Endpoints(self._config.endpoints())
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._transport = transport
+        self._slots = asyncio.Semaphore(self._config.max_concurrency)
+        self._door = asyncio.Semaphore(STARTS_PER_TURN)
+        self._closing = asyncio.Event()
+        self._life = asyncio.create_task(self._live())
+
+    async def send(self, request: ChatRequest, tried: list[Endpoint]) -> Completion:
+        """One attempt, once a slot is free. The time limit covers the request, not the wait for its slot.
+
+        Args:
+            request: What to send.
+            tried: Endpoints that have failed this request; the one chosen now is added.
+        """
+        async with self._slots:
+            async with self._door:
+                await asyncio.sleep(0)
+            endpoint = self.endpoints.choose(tried)
+            tried.append(endpoint)
+            started = time.perf_counter()
+            with endpoint.busy():
+                try:
+                    completion = await self._answer(request, endpoint.url)
+                except (RequestFailed, JudgeRefusedError) as error:
+                    self.endpoints.note_failure(endpoint, error)
+                    raise
+        if completion.usage.requests:  # the cache's answers say nothing about the endpoint
+            self.endpoints.note_success(endpoint)
+        return replace(completion, latency_s=time.perf_counter() - started)
+
+    async def _answer(self, request: ChatRequest, url: str | None) -> Completion:
+        limit_s = self._config.timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._transport.complete(request, url, limit_s)
+        except TimeoutError as error:
+            where = shown_url(url or self._config.llm_judge_model)
+            detail = f"{where} did not answer within {limit_s:g} s"
+            raise RequestFailed(FailureKind.TIMEOUT, detail, retryable=True) from error
+
+    async def leave(self, user: object) -> None:
+        """Close them, unless another user is left."""
+        self.users.discard(user)
+        if not self.users:
+            self._closing.set()
+            await self._life
+
+    async def _live(self) -> None:
+        try:
+            await self._closing.wait()
+        finally:
+            _OPEN.pop(self._key, None)  # a closed loop would be kept for as long as they are
+            await self._transport.aclose()
+
+
+# Clients with the same configuration and key share connections and slots, on each loop.
+_OPEN: dict[Key, Connections] = {}
+
+
+async def join(config: ClientConfig, user: object) -> Connections:
+    """The running loop's connections for a configuration, made at first use and kept for as long as a user is left."""
+    key = (asyncio.get_running_loop(), config, config.api_key())
+    if key not in _OPEN:
+        # Importing takes seconds, which the loop may owe to others.
+        transport_class = await asyncio.to_thread(_transport_class, config)
+        if key not in _OPEN:
+            _forget_closed_loops()
+            _OPEN[key] = Connections(key, _with_cache(transport_class(config), config))
+    _OPEN[key].users.add(user)
+    return _OPEN[key]
+
+
+async def leave(user: object) -> None:
+    """Close the running loop's connections of a user, except those that another one shares."""
+    loop = asyncio.get_running_loop()
+    for (of_loop, _, _), shared in list(_OPEN.items()):
+        if of_loop is loop and user in shared.users:
+            await shared.leave(user)
+
+
+def _forget_closed_loops() -> None:
+    for key in [key for key in _OPEN if key[0].is_closed()]:  # closed by hand, without cancelling their tasks
+        del _OPEN[key]
+
+
+def _transport_class(config: ClientConfig) -> type[DirectTransport] | type[LitellmTransport]:
+    if config.judge_transport == "direct":
+        from open_instruct_flip.client.direct_transport import DirectTransport
+
+        return DirectTransport
+    from open_instruct_flip.client.litellm_transport import LitellmTransport, load_litellm
+
+    load_litellm()
+    return LitellmTransport
+
+
+def _with_cache(transport: Transport, config: ClientConfig) -> Transport:
+    if config.cache_dir is None:
+        return transport
+    from open_instruct_flip.client.cache import CachingTransport, ReplyCache
+    from open_instruct_flip.client.probe import served_identity
+
+    return CachingTransport(transport, ReplyCache(Path(config.cache_dir)), partial(served_identity, config))
