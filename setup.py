@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # Trainers, W&B and plotting are extras: the core has to install beside Open Instruct, whatever that pins.
-CORE = ["litellm>=1.72", "aiohttp>=3.10", "tenacity>=8.2", "json-repair>=0.30", "click>=8.1", "rich>=13.0"]
+CORE = ["litellm>=1.72", "aiohttp>=3.10", "json-repair>=0.30", "click>=8.1", "rich>=13.0"]
 COMPARE = ["matplotlib>=3.8", "numpy>=2.0", "jinja2>=3.1"]
 TRACKING = ["wandb>=0.31", "wandb-workspaces>=0.4"]
 DATA = ["datasets>=3.0", "pyarrow>=15.0", "datasketch>=1.6"]

@@ -59,7 +59,7 @@ class JudgeClient:
                 return replace(completion, usage=completion.usage + Usage(requests=len(tried) - 1))
 
     def _failure(self, error: RequestFailed | JudgeRefusedError, endpoints: Endpoints) -> RequestFailed:
-        """The failure of an attempt; a refusal by all endpoints is raised until a success has shown the settings right."""
+        """An attempt's failure; a refusal by all endpoints is raised until a success has shown the settings right."""
         if isinstance(error, RequestFailed):
             return error
         if endpoints.all_refuse and not self._has_succeeded:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from open_instruct_flip.client.urls import has_credentials, shown_url
 from open_instruct_flip.errors import UsageError
 
 TransportName = Literal["litellm", "direct"]
@@ -83,7 +84,11 @@ class ClientConfig:
             )
         for url in urls:
             if not url.startswith(("http://", "https://")):
-                raise UsageError(f"--api_base {url!r} has no http:// or https://; it looks like http://HOST:PORT/v1")
+                raise UsageError(
+                    f"--api_base {shown_url(url)!r} has no http:// or https://; it looks like http://HOST:PORT/v1"
+                )
+            if has_credentials(url) and self.api_key_env is not None:
+                raise UsageError(f"--api_base {shown_url(url)} holds a password: give that or --api_key_env, not both")
         return urls or (None,)
 
     def api_key(self) -> str | None:

@@ -118,7 +118,7 @@ def _failure(error: Exception, where: str, model: str) -> Exception:
         detail = f"no connection to {where}: {_line(causes[-1])}"
         return RequestFailed(FailureKind.UNREACHABLE, detail, retryable=True)
     status = getattr(error, "status_code", None)
-    if isinstance(status, int):
+    if isinstance(status, int) and status >= 400:
         return status_failure(status, _line(error), where=where, model=model, retry_after_s=_retry_after_s(error))
     detail = f"{where}: {type(error).__name__}: {_line(error)}"
     return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from judge_double import JudgeDouble
 
+from open_instruct_flip.client import probe
 from open_instruct_flip.client.cache import FILE_NAME, CachingTransport, ReplyCache
 from open_instruct_flip.client.request import ChatRequest, Completion
-from open_instruct_flip.errors import FlipError
+from open_instruct_flip.errors import FlipError, JudgeRefusedError
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.rewards import Usage
 
@@ -132,3 +133,66 @@ async def test_a_judge_with_a_cache_asks_once(judge_double: Callable[..., JudgeD
     assert double.num_requests == 1
     assert verdicts[0].score == verdicts[1].score
     assert (verdicts[0].usage.requests, verdicts[1].usage) == (1, Usage())
+
+
+CONVERSATION = [{"role": "user", "content": "Name three causes of soil loss."}]
+
+
+async def ask(
+    double: JudgeDouble, folder: Path, responses: tuple[str, ...] = ("Wind.",), url: str | None = None
+) -> None:
+    async with FlipJudge(
+        "hosted_vllm/judge", url or double.api_base, cache_dir=str(folder), judge_transport="direct", max_attempts=1
+    ) as judge:
+        rewards = await judge.score(CONVERSATION, responses)
+    assert [reward.error for reward in rewards] == [None] * len(responses)
+
+
+@pytest.mark.parametrize("change", [{"root": "/models/second"}, {"max_model_len": 8192}])
+async def test_another_model_under_the_same_name_gets_no_old_answers(
+    judge_double: Callable[..., JudgeDouble], tmp_path: Path, change: dict
+) -> None:
+    about = {"root": "/models/first", "max_model_len": 4096}
+    first, same, other = (judge_double(about=about | more) for more in ({}, {}, change))
+    for double in (first, same, other):
+        await ask(double, tmp_path)
+    assert [double.num_requests for double in (first, same, other)] == [1, 0, 1]
+
+
+async def test_a_model_that_says_nothing_of_itself_goes_by_its_name(
+    judge_double: Callable[..., JudgeDouble], tmp_path: Path
+) -> None:
+    silent, another = judge_double(models=None), judge_double(models=None)
+    await ask(silent, tmp_path)
+    await ask(another, tmp_path)
+    assert [silent.num_requests, another.num_requests] == [1, 0]
+
+
+async def test_an_endpoint_is_asked_once_what_it_serves(
+    judge_double: Callable[..., JudgeDouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ask_endpoint = probe._get
+
+    async def counted(session: object, url: str) -> object:
+        asked.append(url)
+        return await ask_endpoint(session, url)
+
+    monkeypatch.setattr(probe, "_get", counted)
+    double = judge_double()
+    await ask(double, tmp_path, tuple(f"response {number}" for number in range(50)))
+    assert asked == [f"{double.api_base}/models"]
+
+
+async def test_a_cache_hit_says_nothing_of_an_endpoint(
+    judge_double: Callable[..., JudgeDouble], tmp_path: Path
+) -> None:
+    double = judge_double()
+    await ask(double, tmp_path)
+    double.fault = lambda number, body: 404
+    async with FlipJudge(
+        "hosted_vllm/judge", double.api_base, cache_dir=str(tmp_path), judge_transport="direct"
+    ) as judge:
+        await judge.score(CONVERSATION, ["Wind."])
+        with pytest.raises(JudgeRefusedError):
+            await judge.score(CONVERSATION, ["Water."])

@@ -10,7 +10,7 @@ from judge_double import JudgeDouble
 
 from open_instruct_flip.client import probe as probe_module
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.client.probe import check_endpoints, probe
+from open_instruct_flip.client.probe import check_endpoints, identities, probe
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 
 Start = Callable[..., JudgeDouble]
@@ -40,6 +40,14 @@ async def test_a_judge_that_serves_the_model_is_ready(judge_double: Start) -> No
     (report,) = await probe(config(double.api_base))
     assert (report.state, report.model_names) == ("ready", ("other", "judge"))
     assert double.num_requests == 0
+
+
+async def test_a_report_says_which_model_it_is(judge_double: Start) -> None:
+    first, second = (judge_double(about={"root": f"/models/{n}", "max_model_len": 4096}) for n in (1, 2))
+    reports = await probe(config(first.api_base, second.api_base, first.api_base, judge_double().api_base))
+    one, other = (f"judge (root /models/{n}, max_model_len 4096)" for n in (1, 2))
+    assert [report.identity for report in reports] == [one, other, one, "judge"]
+    assert identities(reports) == ["judge", one, other]
 
 
 async def test_transformers_serve_fails_at_models_and_is_asked_for_its_health(judge_double: Start) -> None:

@@ -33,6 +33,7 @@ class JudgeDouble:
         latency_s: Time each chat request takes.
         models: Names under `/v1/models`, or pairs of name and owner; None answers 500 there, as `transformers serve`
             may.
+        about: Further fields of each model there, such as vLLM's `root` and `max_model_len`.
         api_key: Key that requests must carry.
         fault: HTTP status to fail a chat request with, from its number (from 0) and body; None lets it pass.
 
@@ -47,12 +48,14 @@ class JudgeDouble:
         *,
         latency_s: float = 0.0,
         models: Sequence[str | tuple[str, str]] | None = ("judge",),
+        about: dict[str, Any] | None = None,
         api_key: str | None = None,
         fault: Fault = lambda number, body: None,
         keep: int = 1000,
         port: int = 0,
     ) -> None:
         self.reply, self.latency_s, self.models, self.api_key, self.fault = reply, latency_s, models, api_key, fault
+        self.about = about or {}
         self.bodies: list[dict[str, Any]] = []
         self.num_requests = 0
         self._keep = keep
@@ -123,7 +126,8 @@ class JudgeDouble:
         if self.models is None:
             return _error(500, "no cache folder")
         pairs = [(model, "vllm") if isinstance(model, str) else model for model in self.models]
-        return web.json_response({"object": "list", "data": [{"id": name, "owned_by": owner} for name, owner in pairs]})
+        entries = [{"id": name, "owned_by": owner, **self.about} for name, owner in pairs]
+        return web.json_response({"object": "list", "data": entries})
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

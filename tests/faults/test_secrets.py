@@ -1,12 +1,15 @@
 """A key reaches the judge's server, and nothing else: no log, error, report, representation or pickle."""
 
+import base64
 import logging
 import pickle
 
 import pytest
-from misbehaving import INSTRUCTION, MisbehavingJudge, answers, fails, gives, resets
+from misbehaving import INSTRUCTION, MisbehavingJudge, answers, fails, gives, hangs, resets
 
 from open_instruct_flip import FlipJudge
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.probe import probe
 from open_instruct_flip.errors import FlipError, UsageError
 
 CONVERSATION = [{"role": "user", "content": INSTRUCTION}]
@@ -47,6 +50,44 @@ async def test_no_log_and_no_error_holds_the_key(behaviour, transport, caplog, c
     seen = capfd.readouterr()
     assert text
     assert SECRET not in text + caplog.text + seen.out + seen.err
+
+
+@pytest.mark.parametrize("transport", ["litellm", "direct"])
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+async def test_a_password_in_the_url_reaches_the_server_and_no_message(behaviour, transport, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    text = ""
+    async with MisbehavingJudge(then=BEHAVIOURS[behaviour]) as server:
+        url = server.url.replace("://", f"://me:{SECRET}@")
+        judge = FlipJudge("hosted_vllm/j", url, judge_transport=transport, max_attempts=2, retry_wait_s=0.01)
+        try:
+            text = str(await judge.score(CONVERSATION, ["a response"]))
+        except FlipError as error:
+            text = " ".join(f"{e!r} {e}" for e in (error, error.__cause__, error.__context__))
+        await judge.aclose()
+        basic = base64.b64encode(f"me:{SECRET}".encode()).decode()
+        assert all(f"Authorization: Basic {basic}" in header for header in server.headers)
+    seen = capfd.readouterr()
+    assert text
+    assert server.headers
+    assert SECRET not in text + caplog.text + seen.out + seen.err
+
+
+async def test_the_probe_and_a_silent_server_show_no_password(caplog):
+    async with MisbehavingJudge(then=hangs) as server:
+        url = server.url.replace("://", f"://me:{SECRET}@")
+        async with FlipJudge("hosted_vllm/j", url, judge_transport="direct", timeout_s=0.1, max_attempts=1) as judge:
+            (reward,) = await judge.score(CONVERSATION, ["a response"])
+    (report,) = await probe(ClientConfig("hosted_vllm/j", url))
+    assert server.url in reward.detail
+    assert server.url in report.problem
+    assert SECRET not in f"{reward} {report}"
+
+
+def test_a_url_that_is_refused_shows_no_password():
+    with pytest.raises(UsageError, match="has no http://") as raised:
+        FlipJudge("hosted_vllm/j", f"ftp://me:{SECRET}@host/v1")
+    assert SECRET not in str(raised.value)
 
 
 def test_no_representation_and_no_pickle_holds_the_key():

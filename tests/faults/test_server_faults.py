@@ -23,7 +23,7 @@ from misbehaving import (
 )
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.errors import JudgeUnusableError
+from open_instruct_flip.errors import JudgeRefusedError, JudgeUnusableError
 from open_instruct_flip.rewards import FailureKind
 
 CONVERSATION = [{"role": "user", "content": INSTRUCTION}]
@@ -137,9 +137,35 @@ async def test_retry_after_is_waited_for(transport):
 async def test_what_no_request_can_mend_is_raised(transport):
     for status, text in ((401, "key"), (403, "key"), (404, "'.*j'")):
         async with MisbehavingJudge(then=fails(status)) as server:
-            with pytest.raises(JudgeUnusableError, match=text):
+            with pytest.raises(JudgeRefusedError, match=text):
                 await judged(server.url, transport)
         assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_refusal_after_a_success_is_a_failure_like_another(status, transport):
+    async with (
+        MisbehavingJudge(answers(), *[fails(status)] * (ATTEMPTS + 1)) as server,
+        make_judge(server.url, transport) as judge,
+    ):
+        rewards = [(await judge.score(CONVERSATION, [f"response {number}"]))[0] for number in range(3)]
+    assert [reward.error for reward in rewards] == [None, FailureKind.REFUSED, None]
+    assert [reward.usage.requests for reward in rewards] == [1, ATTEMPTS, 2]
+    assert str(status) in rewards[1].detail
+    assert "the judge had answered before" in rewards[1].detail
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_what_a_server_cannot_do_is_raised_even_after_a_success(transport):
+    async with (
+        MisbehavingJudge(answers(), then=fails(400, "unknown field prompt_logprobs")) as server,
+        make_judge(server.url, transport) as judge,
+    ):
+        await judge.score(CONVERSATION, [RESPONSE])
+        with pytest.raises(JudgeUnusableError, match="prompt_logprobs") as raised:
+            await judge.score(CONVERSATION, [LONG_RESPONSE])
+    assert not isinstance(raised.value, JudgeRefusedError)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
