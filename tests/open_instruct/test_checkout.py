@@ -168,7 +168,8 @@ def test_scripts_use_flags_that_exist(grpo_fast, script, profile):
 
     command = ["bash", str(ROOT / "scripts/train" / script), "--profile", profile, "--dry_run"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    flags = shlex.split(printed)[3:]
+    words = shlex.split(printed)
+    flags = words[words.index("train") + 1 :]
     kinds = (
         *(grpo_utils.GRPOExperimentConfig, grpo_fast.TokenizerConfig, grpo_fast.ModelConfig),
         *(data_loader.StreamingDataLoaderConfig, data_loader.VLLMConfig, grpo_fast.EnvsConfig),
@@ -178,6 +179,35 @@ def test_scripts_use_flags_that_exist(grpo_fast, script, profile):
     assert unknown == []
     assert values.llm_judge_model == "hosted_vllm/Qwen/Qwen3-4B"
     assert values.flip_api_base
+
+
+@pytest.mark.parametrize(("template", "opens"), [("olmo_thinker", True), ("tulu_thinker", True), ("tulu", False)])
+def test_templates_that_open_the_thinking_are_told_from_those_that_do_not(registered, template, opens):
+    from open_instruct_flip.integrations.open_instruct.policy import opens_thinking
+
+    policy = str(ROOT / "open_instruct_flip/local/models/policy")
+    assert opens_thinking(["--model_name_or_path", policy, "--chat_template_name", template, "--seed", "3"]) is opens
+
+
+async def test_thinking_that_the_template_opened_and_nobody_closed_is_no_answer(registered, judge_url):
+    values = {"flip_api_base": judge_url, "flip_policy_opens_thinking": "yes"}
+    config = registered.RewardConfig(verifier_functions=build(registered, **values), verification_reward=1.0)
+    scores, _ = await config.build()(*arguments(["Okay, the user wants good lakes", "I see</think>good"]))
+    assert scores == [0.0, 1.0]
+
+
+def test_options_of_judges_are_parsed_into_their_types(registered):
+    from open_instruct.data_loader import StreamingDataLoaderConfig
+    from open_instruct.utils import ArgumentParserPlus
+
+    flags = "--flip_num_samples 3 --flip_reasoning False --flip_similarity recall --flip_judge_proven True"
+    parser = ArgumentParserPlus((StreamingDataLoaderConfig,), allow_abbrev=False)
+    config, rest = parser.parse_args_into_dataclasses(
+        args=flags.split(), return_remaining_strings=True, look_for_args_file=False
+    )
+    assert rest == []
+    parsed = (config.flip_num_samples, config.flip_reasoning, config.flip_similarity, config.flip_judge_proven)
+    assert parsed == (3, False, "recall", True)
 
 
 def test_help_shows_both_kinds_of_flags(grpo_fast):
