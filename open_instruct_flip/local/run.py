@@ -25,7 +25,8 @@ from open_instruct_flip.local.dataset import read_dataset
 from open_instruct_flip.local.interrupts import interruptible
 from open_instruct_flip.local.models import model_path
 from open_instruct_flip.local.run_folder import run_folder
-from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
+from open_instruct_flip.serve.config import ServerConfig
+from open_instruct_flip.serve.judge_server import JudgeServer
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -127,74 +125,3 @@ def test_machine_without_gpu_is_told_of_the_local_profile(interpreter):
     assert done.stderr.count("\n") == 1
     assert "--profile local" in done.stderr
     assert "Open Instruct" in done.stderr
-
-
-@pytest.fixture
-def fake_vllm(tmp_path):
-    """A `vllm` command that writes down its arguments and answers /health after a moment."""
-
-    def write(body):
-        command = tmp_path / "vllm"
-        command.write_text(f"#!{sys.executable}\n{body}")
-        command.chmod(0o755)
-        return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-
-    return write
-
-
-SERVES = """
-import sys, http.server, pathlib
-pathlib.Path(__file__).with_name("arguments").write_text("\\n".join(sys.argv[1:]))
-class Health(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == "/health" else 404)
-        self.end_headers()
-port = int(sys.argv[sys.argv.index("--port") + 1])
-http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
-"""
-
-
-def test_judge_server_says_when_it_is_ready_and_ends_with_its_script(fake_vllm, tmp_path, unused_tcp_port):
-    environment = os.environ | fake_vllm(SERVES) | {"PORT": str(unused_tcp_port), "DATA_PARALLEL": "4"}
-    command = ["bash", str(ROOT / "scripts/serve_judge.sh"), "--enforce-eager"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            ready = server.stdout.readline()
-            assert f"JUDGE_URLS=http://127.0.0.1:{unused_tcp_port}/v1" in ready
-            assert "JUDGE_MODEL=hosted_vllm/Qwen/Qwen3-4B" in ready
-        finally:
-            server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 143
-    arguments = (tmp_path / "arguments").read_text().splitlines()
-    assert arguments[:2] == ["serve", "Qwen/Qwen3-4B"]
-    assert arguments[arguments.index("--data-parallel-size") + 1] == "4"
-    assert {"--enable-prefix-caching", "--enforce-eager"} <= set(arguments)
-    assert _refuses(unused_tcp_port)
-
-
-def test_judge_server_that_ends_early_is_an_error(fake_vllm, unused_tcp_port):
-    environment = os.environ | fake_vllm("import sys; sys.exit('no GPU')") | {"PORT": str(unused_tcp_port)}
-    command = ["bash", str(ROOT / "scripts/serve_judge.sh")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "ended before it was ready" in done.stderr
-
-
-@pytest.mark.skipif(shutil.which("vllm") is not None, reason="tells what a machine without vLLM is told")
-def test_judge_server_without_vllm():
-    done = run("scripts/serve_judge.sh")
-    assert done.returncode == 2
-    assert "flip serve judge" in done.stderr
-
-
-def _refuses(port):
-    """Whether nothing listens on a port of this machine any more, within a few seconds."""
-    import socket
-
-    for _ in range(50):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return True
-        time.sleep(0.1)
-    return False
