@@ -1,8 +1,10 @@
-"""The training scripts and the judge server's script, as far as they go without a GPU."""
+"""The training scripts, as far as they go without a GPU."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,7 +31,8 @@ def flags(script, *arguments, **environment):
     done = run(script, "--dry_run", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     parsed: dict[str, list[str]] = {}
-    for word in shlex.split(done.stdout)[4:]:
+    words = shlex.split(done.stdout)
+    for word in words[words.index("train") + 1 :]:
         if word.startswith("--"):
             parsed[word] = []
             name = word
@@ -106,9 +109,54 @@ def test_wandb_is_offline_without_a_key(tmp_path):
 @pytest.mark.parametrize(("script", "judge"), [(FLIP, "flip"), (BASELINE, "pointwise")])
 def test_local_profile_is_the_local_trainer(script, judge):
     done = run(script, "--profile", "local", "--dry_run", "--steps", "3")
-    command = shlex.split(done.stdout)
-    assert command[0].endswith(".venv/bin/flip")
+    make, _, train = done.stdout.partition(" && ")
+    assert shlex.split(make) == ["make", "-s", "-C", str(ROOT), ".venv/ready"]
+    command = shlex.split(train)
+    assert command[0] == str(ROOT / ".venv/bin/flip")
     assert command[1:] == ["local", "train", "--judge", judge, "--steps", "3"]
+
+
+ECHO = """#!{python}
+import json, os, sys
+names = ("PYTHONPATH", "WANDB_MODE", "HOSTED_VLLM_API_BASE", "VLLM_ALLOW_INSECURE_SERIALIZATION")
+print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in names]]))
+"""
+
+
+@pytest.mark.parametrize("profile", ["paper", "single_gpu"])
+def test_a_dry_runs_line_pasted_into_a_bare_shell_runs_what_the_script_runs(profile, tmp_path):
+    interpreter = tmp_path / "my python"
+    interpreter.write_text(ECHO.format(python=sys.executable))
+    interpreter.chmod(0o755)
+    chosen = {
+        "PYTHON": str(interpreter),
+        "PYTHONPATH": "/other path",
+        "NETRC": str(tmp_path / "none"),
+        "JUDGE_URLS": "http://a:1/v1,http://b:2/v1",
+    }
+    ran = run(FLIP, "--profile", profile, "--exp_name", "my run", **chosen)
+    line = run(FLIP, "--profile", profile, "--exp_name", "my run", "--dry_run", **chosen).stdout
+    pasted = subprocess.run(["bash", "-c", line], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert json.loads(pasted.stdout) == json.loads(ran.stdout)
+    _, (path, mode, url, insecure) = json.loads(ran.stdout)
+    assert (path, mode, url) == (f"{ROOT}:/other path", "offline", "http://a:1/v1")
+    assert insecure == ("1" if profile == "single_gpu" else None)
+
+
+INHERITED = {"HOSTED_VLLM_API_BASE", "WANDB_API_KEY", "NETRC", "WANDB_MODE", "PROFILE"}
+"""Variables that the recipe reads and does not own, and the profile, which has its option."""
+
+
+@pytest.mark.parametrize("script", [FLIP, BASELINE])
+def test_help_names_profiles_and_variables_and_needs_nothing(script):
+    done = run(script, "--help", PATH="/usr/bin:/bin")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    listed = set(re.findall(r"^ +([A-Z_]+)=", done.stdout, flags=re.MULTILINE))
+    text = (ROOT / "scripts/train/recipe.sh").read_text() + (ROOT / script).read_text()
+    assert listed | INHERITED == set(re.findall(r"\$\{([A-Z_]+):?-", text)) | {"PROFILE"}
+    for words in ("--profile single_gpu", "profile paper", "flip train --help", "NUM_NODES=3", "RUN_NAME=grpo_"):
+        assert words in done.stdout
 
 
 def test_unknown_profile():
