@@ -104,9 +104,10 @@ def _print_tables(runs: Sequence[Run], lines: Sequence[SummaryLine], verdicts: S
     from rich.console import Console
 
     from open_instruct_flip.compare.figure import scales_differ
+    from open_instruct_flip.compare.summary import gap_notes
     from open_instruct_flip.compare.tables import summary_table, verdict_table
 
-    for note in (note for run in runs for note in run.notes):
+    for note in [*gap_notes(lines), *(note for run in runs for note in run.notes)]:
         click.echo(f"note: {note}", err=True)
     console = Console()
     console.print(summary_table(lines, window))

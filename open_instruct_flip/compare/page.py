@@ -12,7 +12,7 @@ from open_instruct_flip.compare.both_judges import JUDGES, Verdict
 from open_instruct_flip.compare.figure import Drawing, scales_differ
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.compare.style import line_style, run_labels
-from open_instruct_flip.compare.summary import SummaryLine
+from open_instruct_flip.compare.summary import SummaryLine, gap_notes
 from open_instruct_flip.errors import MissingDependencyError
 
 try:
@@ -69,6 +69,7 @@ def write_page(
         colors=colors,
         settings=differing_settings(runs),
         notes=[note for run in runs for note in run.notes],
+        gap_notes=gap_notes(lines),
         scales_differ=scales_differ(runs),
         window=window,
     )
