@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_instruct_flip.compare.both_judges import JUDGES, Verdict
+from open_instruct_flip.compare.both_judges import Verdict
 from open_instruct_flip.compare.figure import Drawing, scales_differ
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.compare.style import line_style, run_labels
@@ -48,7 +48,7 @@ def write_page(
         runs: The compared runs, in the order of their colours.
         sections: Figures in reading order; the first stands above the summary.
         lines: The summary table.
-        verdicts: Both judges' verdicts on the final policies; empty when none were asked for.
+        verdicts: The judges' verdicts on the final policies; empty when none were asked for.
         window: Steps of the smoothing window, told to the reader.
     """
     environment = Environment(
@@ -65,7 +65,7 @@ def write_page(
         hover=[_hover(section.drawing, runs) for section in sections],
         metrics=_by_metric(lines),
         verdicts={(verdict.run, verdict.judge): verdict for verdict in verdicts},
-        judges=JUDGES,
+        judges=list(dict.fromkeys(verdict.judge for verdict in verdicts)),
         colors=colors,
         settings=differing_settings(runs),
         notes=[note for run in runs for note in run.notes],

@@ -44,7 +44,7 @@ def summary_table(lines: Sequence[SummaryLine], window: int) -> Table:
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """One line per run and judge: the final policy's mean reward on the held-out prompts."""
-    table = Table(title="Final policies under both judges, mean reward on held-out prompts (± 95%)")
+    table = Table(title="Final policies under the same judges, mean reward on held-out prompts (± 95%)")
     for heading in ("judge", "run"):
         table.add_column(heading, overflow="fold")
     for heading in ("reward", "prompts", "failed"):
