@@ -14,7 +14,7 @@ from open_instruct_flip.compare.metrics import METRICS, Metric, known_metrics
 from open_instruct_flip.compare.run import Axis, Run
 from open_instruct_flip.compare.style import GREY, INK, RC_PARAMS, line_style, run_labels
 from open_instruct_flip.compare.summary import smooth
-from open_instruct_flip.errors import MissingDependencyError
+from open_instruct_flip.errors import MissingDependencyError, install_line
 
 try:
     import matplotlib
@@ -22,7 +22,7 @@ try:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 except ImportError:
-    raise MissingDependencyError("figures need matplotlib: pip install 'open-instruct-flip[compare]'") from None
+    raise MissingDependencyError(f"figures need matplotlib: {install_line('compare')}") from None
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

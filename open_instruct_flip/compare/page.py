@@ -13,12 +13,12 @@ from open_instruct_flip.compare.figure import Drawing, scales_differ
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.compare.style import line_style, run_labels
 from open_instruct_flip.compare.summary import SummaryLine, gap_notes
-from open_instruct_flip.errors import MissingDependencyError
+from open_instruct_flip.errors import MissingDependencyError, install_line
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 except ImportError:
-    raise MissingDependencyError("the page needs jinja2: pip install 'open-instruct-flip[compare]'") from None
+    raise MissingDependencyError(f"the page needs jinja2: {install_line('compare')}") from None
 
 HOVER_POINTS = 400
 MAX_SETTING_CHARS = 60

@@ -11,13 +11,13 @@ from statistics import median
 
 from open_instruct_flip.compare.metrics import Metric, known_metrics
 from open_instruct_flip.compare.run import Gap, Run
-from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.errors import MissingDependencyError, UsageError, install_line
 
 try:
     import numpy as np
     from numpy.typing import NDArray
 except ImportError:
-    raise MissingDependencyError("comparing runs needs numpy: pip install 'open-instruct-flip[compare]'") from None
+    raise MissingDependencyError(f"comparing runs needs numpy: {install_line('compare')}") from None
 
 Floats = NDArray[np.float64]
 
