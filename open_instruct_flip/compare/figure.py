@@ -191,8 +191,16 @@ def _mark_gaps(ax: Axes, curves: Sequence[Curve]) -> None:
                 continue
             ax.plot([points[0][0], points[-1][0]], [height, height], lw=1.1, ls=":", color=color, zorder=3)
             ax.plot(points[0][0], height, "x", ms=6.5, mew=1.8, color=color, zorder=5, clip_on=False)
-            place = {"xytext": (3, 5), "textcoords": "offset points", "annotation_clip": False}
-            ax.annotate("NaN", (points[0][0], height), fontsize=7, fontweight="bold", color=color, **place)
+            ax.annotate(
+                "NaN",
+                (points[0][0], height),
+                xytext=(3, 5),
+                textcoords="offset points",
+                fontsize=7,
+                fontweight="bold",
+                color=color,
+                annotation_clip=False,
+            )
 
 
 def _has_finite_value(point: tuple[float, float]) -> bool:

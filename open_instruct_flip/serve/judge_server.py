@@ -31,6 +31,7 @@ POLL_S = 0.2
 NEWS_EVERY_S = 15.0
 LOG_TAIL_CHARS = 600
 NEWS_CHARS = 160
+NOTHING = "it has printed nothing"
 
 
 class JudgeServer:
@@ -159,23 +160,24 @@ class JudgeServer:
             if is_healthy(self.api_base):
                 return
             if now > news_at + NEWS_EVERY_S:
-                self._say(f"{now - started:.0f} s: {self._log_tail(NEWS_CHARS)}")
+                self._say(f"{now - started:.0f} s: {self._last_line()}")
                 news_at = now
             time.sleep(POLL_S)
         raise FlipError(
             f"the judge server at {self.api_base} was not healthy after {self.config.start_timeout_s:g} s "
-            f"(log: {self.log_path}): {self._log_tail(LOG_TAIL_CHARS)}"
+            f"(log: {self.log_path}): {self._log_tail()}"
         )
 
     def _ended(self) -> FlipError:
         code = self._process.returncode if self._process else None
-        return FlipError(
-            f"the judge server ended with code {code} (log: {self.log_path}): {self._log_tail(LOG_TAIL_CHARS)}"
-        )
+        return FlipError(f"the judge server ended with code {code} (log: {self.log_path}): {self._log_tail()}")
 
-    def _log_tail(self, chars: int) -> str:
-        text = self.log_path.read_text("utf-8", "replace")
-        return " ".join(text.split())[-chars:] or "it has printed nothing"
+    def _last_line(self) -> str:
+        lines = self.log_path.read_text("utf-8", "replace").split("\n")
+        return next((line.strip()[:NEWS_CHARS] for line in reversed(lines) if line.strip()), NOTHING)
+
+    def _log_tail(self) -> str:
+        return " ".join(self.log_path.read_text("utf-8", "replace").split())[-LOG_TAIL_CHARS:] or NOTHING
 
     def _end(self) -> None:
         if self._process is None:
