@@ -14,7 +14,7 @@ import click
 
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
 
-DISK_FULL = "No space left on device"
+DISK_FULL = ("No space left on device", "database or disk is full")  # as system calls and SQLite say it
 # The group's own help, which click before 8.2 prints by itself.
 NO_ARGUMENTS: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -110,7 +110,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or DISK_FULL in str(error)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        words in str(error) for words in DISK_FULL
+    )
 
 
 def _fail(text: str, code: int) -> int:
