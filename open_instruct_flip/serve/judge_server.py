@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -29,7 +30,8 @@ from open_instruct_flip.serve.ports import check_port, free_port, local_url, sha
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.2
 NEWS_EVERY_S = 15.0
-LOG_TAIL_CHARS = 600
+REASON_CHARS = 600
+EXCEPTION = re.compile(r"(?:^|\] )(\w[\w.]*(?:Error|Exception): .+)", re.MULTILINE)
 NEWS_CHARS = 160
 NOTHING = "it has printed nothing"
 
@@ -165,19 +167,23 @@ class JudgeServer:
             time.sleep(POLL_S)
         raise FlipError(
             f"the judge server at {self.api_base} was not healthy after {self.config.start_timeout_s:g} s "
-            f"(log: {self.log_path}): {self._log_tail()}"
+            f"(log: {self.log_path}): {self._reason()}"
         )
 
     def _ended(self) -> FlipError:
         code = self._process.returncode if self._process else None
-        return FlipError(f"the judge server ended with code {code} (log: {self.log_path}): {self._log_tail()}")
+        return FlipError(f"the judge server ended with code {code} (log: {self.log_path}): {self._reason()}")
 
     def _last_line(self) -> str:
         lines = self.log_path.read_text("utf-8", "replace").split("\n")
         return next((line.strip()[:NEWS_CHARS] for line in reversed(lines) if line.strip()), NOTHING)
 
-    def _log_tail(self) -> str:
-        return " ".join(self.log_path.read_text("utf-8", "replace").split())[-LOG_TAIL_CHARS:] or NOTHING
+    def _reason(self) -> str:
+        """The first exception in the log, since those that follow from it hold less; or the log's end."""
+        text = self.log_path.read_text("utf-8", "replace")
+        if first := EXCEPTION.search(text):
+            return " ".join(first[1].split())[:REASON_CHARS]
+        return " ".join(text.split())[-REASON_CHARS:] or NOTHING
 
     def _end(self) -> None:
         if self._process is None:

@@ -74,6 +74,17 @@ def test_a_server_that_never_becomes_healthy_is_stopped_and_its_log_kept(server_
     assert len(list(temporary.glob("flip-judge-*/server.log"))) == 1
 
 
+def test_the_first_exception_is_the_reason_not_those_that_follow_from_it(server_program, temporary):
+    program = """
+import sys
+print("WARNING [system.py:255] this can cause errors like `OSError: [Errno 24] Too many open files`")
+print("(Worker pid=1) ERROR [executor.py:953] ValueError: Available memory is less than desired")
+sys.exit("RuntimeError: Engine core initialization failed. See root cause above.")
+"""
+    with pytest.raises(FlipError, match=r"server.log\): ValueError: Available memory is less than desired$"):
+        JudgeServer(JUDGE, ServerConfig(port=0, vllm_python=server_program(program))).start()
+
+
 def test_a_log_of_the_callers_own_stays(server_program, temporary, tmp_path):
     log = tmp_path / "judge.log"
     with JudgeServer(JUDGE, ServerConfig(port=0, vllm_python=server_program()), log_path=log):
