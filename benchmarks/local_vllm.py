@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from open_instruct_flip.local.models import model_path
-from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
+from open_instruct_flip.serve.config import ServerConfig
+from open_instruct_flip.serve.judge_server import JudgeServer
 
 LOCAL_JUDGE = model_path("judge")
 # Without CUDA graphs it starts in half a minute on a CPU. The grammar of `flip serve judge` allows no white space in

@@ -32,13 +32,14 @@ SPARE_FILES = 256
 """Open files that a process needs beside its judge connections: a trainer's data, logs and sockets."""
 SLOW_ROUND_TRIP_S = 30.0
 IMPORT_TIMEOUT_S = 180.0
+TOOL_TIMEOUT_S = 30.0
 WANDB_HOST = "api.wandb.ai"
 SAMPLE: list[Message] = [{"role": "user", "content": "Name three primary colors."}]
 SAMPLE_RESPONSE = "The three primary colors are red, yellow and blue."
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One thing that was looked at. `remedy` is empty where nothing needs doing."""
 
     subject: str
@@ -47,8 +48,8 @@ class Finding:
     remedy: str = ""
 
 
-def examine(client: ClientConfig) -> Iterator[Finding]:
-    """Look at everything that a run needs, one finding after another; none of them stops the others."""
+def examine(client: ClientConfig) -> Iterator[Check]:
+    """Look at everything that a run needs, one check after another; none of them stops the others."""
     yield _versions()
     yield from _judge(client)
     yield _open_files(client.max_concurrency)
@@ -57,111 +58,110 @@ def examine(client: ClientConfig) -> Iterator[Finding]:
     yield _wandb()
 
 
-def _versions() -> Finding:
+def _versions() -> Check:
     versions = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         if (version := _version(package)) is not None:
             versions.append(f"{package} {version}")
-    return Finding("versions", "ok", ", ".join(versions))
+    return Check("versions", "ok", ", ".join(versions))
 
 
-def _judge(client: ClientConfig) -> Iterator[Finding]:
+def _judge(client: ClientConfig) -> Iterator[Check]:
     """The endpoints, and one judgement through those that work."""
     if not client.llm_judge_model:
-        yield Finding("judge", "warn", "no judge given", "pass --llm_judge_model and --api_base to have it tried")
+        yield Check("judge", "warn", "no judge given", "pass --llm_judge_model and --api_base to have it tried")
         return
     try:
         reports = run_sync(probe(client))
     except FlipError as error:
-        yield Finding("judge", "fail", str(error), "correct the option it names")
+        yield Check("judge", "fail", str(error), "correct the option it names")
         return
     yield from map(_endpoint, reports)
     if not reports or any(report.state == "ready" for report in reports):
         yield _round_trip(client)
 
 
-def _endpoint(report: EndpointReport) -> Finding:
+def _endpoint(report: EndpointReport) -> Check:
     if report.state != "ready":
         found, _, remedy = report.problem.rpartition("; ")
-        return Finding("endpoint", "fail", found or report.problem, remedy if found else "see the server's log")
+        return Check("endpoint", "fail", found or report.problem, remedy if found else "see the server's log")
     served = "models not listed" if report.model_names is None else f"serves {', '.join(report.model_names)}"
-    return Finding("endpoint", "ok", f"{report.url} {served} ({1000 * report.latency_s:.0f} ms)")
+    return Check("endpoint", "ok", f"{report.url} {served} ({1000 * report.latency_s:.0f} ms)")
 
 
-def _round_trip(client: ClientConfig) -> Finding:
+def _round_trip(client: ClientConfig) -> Check:
     judge = FlipJudge.from_options({}, client)
     try:
         (reward,) = judge.score_sync(SAMPLE, [SAMPLE_RESPONSE])
     except FlipError as error:
-        return Finding("round trip", "fail", str(error), "correct the option it names")
+        return Check("round trip", "fail", str(error), "correct the option it names")
     return _judgement(reward)
 
 
-def _judgement(reward: Reward) -> Finding:
+def _judgement(reward: Reward) -> Check:
     if reward.error in (FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY):
         remedy = "try it a few times; a model that keeps doing this needs --json_schema or is too small"
-        return Finding("round trip", "warn", f"answered, but not as asked: {reward.detail}", remedy)
+        return Check("round trip", "warn", f"answered, but not as asked: {reward.detail}", remedy)
     if reward.score is None:
-        return Finding("round trip", "fail", f"{reward.error}: {reward.detail}", "see the judge server's log")
+        return Check("round trip", "fail", f"{reward.error}: {reward.detail}", "see the judge server's log")
     found = f"{reward.latency_s:.2f} s, F1 {reward.score:.2f}, inferred {reward.inferred_instruction!r:.80}"
     if reward.latency_s > SLOW_ROUND_TRIP_S:
-        return Finding(
-            "round trip", "warn", found, "a judge this slow holds up training: smaller model, or more servers"
-        )
-    return Finding("round trip", "ok", found)
+        return Check("round trip", "warn", found, "a judge this slow holds up training: smaller model, or more servers")
+    return Check("round trip", "ok", found)
 
 
-def _open_files(max_concurrency: int) -> Finding:
+def _open_files(max_concurrency: int) -> Check:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{'no limit' if limit == resource.RLIM_INFINITY else limit} for {max_concurrency} requests in flight"
     if limit == resource.RLIM_INFINITY or limit >= max_concurrency + SPARE_FILES:
-        return Finding("open files", "ok", found)
+        return Check("open files", "ok", found)
     state: State = "fail" if limit <= max_concurrency else "warn"
-    return Finding("open files", state, found, f"ulimit -n {max_concurrency + 4096}, or a lower --max_concurrency")
+    return Check("open files", state, found, f"ulimit -n {max_concurrency + 4096}, or a lower --max_concurrency")
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     if (tool := shutil.which("nvidia-smi")) is None:
-        return Finding("GPU", "warn", "none seen (no nvidia-smi)", f"needed by Open Instruct only; {WITHOUT_GPU}")
+        return Check("GPU", "warn", "none seen (no nvidia-smi)", f"needed by Open Instruct only; {WITHOUT_GPU}")
     query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("GPU", "fail", f"nvidia-smi failed: {_last_line(str(error))}", "see the driver")
     names = "; ".join(answer.stdout.split("\n")).strip("; ")
     if answer.returncode or not names:
-        return Finding(
-            "GPU", "fail", f"nvidia-smi failed: {_last_line(answer.stderr + answer.stdout)}", "see the driver"
-        )
-    return Finding("GPU", "ok", names)
+        return Check("GPU", "fail", f"nvidia-smi failed: {_last_line(answer.stderr + answer.stdout)}", "see the driver")
+    return Check("GPU", "ok", names)
 
 
-def _open_instruct() -> Finding:
+def _open_instruct() -> Check:
     folder = os.environ.get("OPEN_INSTRUCT_DIR")
     try:
         put_on_path(folder)
     except FlipError as error:
-        return Finding("Open Instruct", "fail", str(error), "correct or unset OPEN_INSTRUCT_DIR")
+        return Check("Open Instruct", "fail", str(error), "correct or unset OPEN_INSTRUCT_DIR")
     spec = importlib.util.find_spec("open_instruct")
     if spec is None or spec.origin is None:  # a folder that only happens to have this name has no origin
-        return Finding("Open Instruct", "warn", "not installed", f"only for training with it: {HOW_TO_GET_IT}")
+        return Check("Open Instruct", "warn", "not installed", f"only for training with it: {HOW_TO_GET_IT}")
     version = _checkout_version(Path(folder)) if folder else _version("open-instruct")
     # In a process of its own: it imports vLLM, takes many seconds, and may end the interpreter.
     command = [sys.executable, "-c", "import open_instruct.ground_truth_utils"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        return Finding("Open Instruct", "warn", f"{version}: its import took over {IMPORT_TIMEOUT_S:g} s", "try again")
+        return Check("Open Instruct", "warn", f"{version}: its import took over {IMPORT_TIMEOUT_S:g} s", "try again")
     if answer.returncode:
         remedy = "install it in this environment as its README says"
-        return Finding("Open Instruct", "fail", f"{version} does not import: {_last_line(answer.stderr)}", remedy)
-    return Finding("Open Instruct", "ok", f"{version} imports" + (f" from {folder}" if folder else ""))
+        return Check("Open Instruct", "fail", f"{version} does not import: {_last_line(answer.stderr)}", remedy)
+    return Check("Open Instruct", "ok", f"{version} imports" + (f" from {folder}" if folder else ""))
 
 
-def _wandb() -> Finding:
+def _wandb() -> Check:
     mode = os.environ.get("WANDB_MODE", "online")
     if importlib.util.find_spec("wandb") is None:
-        return Finding("W&B", "ok", "not installed; run folders hold the curves as well")
+        return Check("W&B", "ok", "not installed; run folders hold the curves as well")
     if mode == "online" and not _logged_in_to_wandb():
-        return Finding("W&B", "warn", "online, but not logged in", "wandb login, or WANDB_MODE=offline")
-    return Finding("W&B", "ok", f"mode {mode}")
+        return Check("W&B", "warn", "online, but not logged in", "wandb login, or WANDB_MODE=offline")
+    return Check("W&B", "ok", f"mode {mode}")
 
 
 def _logged_in_to_wandb() -> bool:
@@ -184,8 +184,8 @@ def _checkout_version(folder: Path) -> str:
     """What git calls a checkout's commit: `v0.3.0`, `v0.3.0-97-ge6c3044`, or a bare hash."""
     command = ["git", "-C", str(folder), "describe", "--tags", "--always"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except OSError:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return "a version unknown"
     return answer.stdout.strip() or "a version unknown"
 

@@ -21,3 +21,8 @@ class JudgeRefusedError(JudgeUnusableError):
 
 class MissingDependencyError(FlipError, ImportError):
     """A part of the package needs something that is not installed; the text holds the command that installs it."""
+
+
+def install_line(extra: str) -> str:
+    """The command that installs one of setup.py's extras; the package is on no index, so it is run in a clone."""
+    return f"pip install -e '.[{extra}]' in a clone of open_instruct_flip"

@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 @click.option(
     "--heldout",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSONL of held-out prompts, or of each run's responses; scores the final policies under both judges",
+    help="JSONL of held-out prompts, or of each run's responses; scores the final policies under the same judges",
+)
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="NAME",
+    help="Judge of the final policies, several times for several; default: flip and pointwise",
 )
 @click.option(
     "--max_new_tokens",
@@ -52,6 +59,7 @@ def compare(
     out: Path,
     window: int | None,
     heldout: Path | None,
+    judges: tuple[str, ...],
     max_new_tokens: int,
     wandb_report: bool,
     client: ClientConfig,
@@ -68,10 +76,12 @@ def compare(
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; give a folder")
+    if judges and not heldout:
+        raise UsageError("--judge names who judges the --heldout prompts: give that file too")
     read = read_runs(runs)
     check_shared(read)
     smoothing = window or default_window(read)
-    verdicts = _judge_policies(read, heldout, max_new_tokens, judge_options, client) if heldout else []
+    verdicts = _judge_policies(read, heldout, max_new_tokens, judges, judge_options, client) if heldout else []
     lines = summarize(read, smoothing)
     files = write_comparison(out, read, lines, verdicts, smoothing)
     _print_tables(read, lines, verdicts, smoothing)
@@ -84,29 +94,42 @@ def compare(
 
 
 def _judge_policies(
-    runs: Sequence[Run], file: Path, max_new_tokens: int, options: Mapping[str, Any], client: ClientConfig
+    runs: Sequence[Run],
+    file: Path,
+    max_new_tokens: int,
+    judges: Sequence[str],
+    options: Mapping[str, Any],
+    client: ClientConfig,
 ) -> list[Verdict]:
     from rich.console import Console
 
     from open_instruct_flip.client.probe import check_endpoints
-    from open_instruct_flip.compare.both_judges import read_heldout, responses_of, score_under_both
+    from open_instruct_flip.compare.both_judges import (
+        DEFAULT_JUDGES,
+        make_judges,
+        read_heldout,
+        responses_of,
+        score_policies,
+    )
 
+    made = make_judges(judges or DEFAULT_JUDGES, options, client)
     rows = read_heldout(file)
     check_endpoints(client)  # before a policy is loaded
     console = Console(stderr=True)
     with console.status("the final policies respond"):
         answered = {run.name: responses_of(run, rows, max_new_tokens) for run in runs}
-    with console.status("both judges score the responses"):
-        return score_under_both(answered, options, client)
+    with console.status("the judges score the responses"):
+        return score_policies(answered, made)
 
 
 def _print_tables(runs: Sequence[Run], lines: Sequence[SummaryLine], verdicts: Sequence[Verdict], window: int) -> None:
     from rich.console import Console
 
     from open_instruct_flip.compare.figure import scales_differ
+    from open_instruct_flip.compare.summary import gap_notes
     from open_instruct_flip.compare.tables import summary_table, verdict_table
 
-    for note in (note for run in runs for note in run.notes):
+    for note in [*gap_notes(lines), *(note for run in runs for note in run.notes)]:
         click.echo(f"note: {note}", err=True)
     console = Console()
     console.print(summary_table(lines, window))

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.options import config_options
 
+if TYPE_CHECKING:
+    from open_instruct_flip.doctor import Check
+
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of what was looked at")
 @config_options(client=ClientConfig)
-def doctor(client: ClientConfig) -> int:
+def doctor(client: ClientConfig, as_json: bool) -> int:
     """Look at versions, judge, limits, GPU, Open Instruct and W&B; exit code 1 when something fails."""
     from rich.console import Console
-    from rich.table import Table
 
     from open_instruct_flip.doctor import examine
 
-    console = Console()
-    with console.status("looking"):
-        findings = list(examine(client))
+    with Console(stderr=True).status("looking"):
+        checks = list(examine(client))
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+    else:
+        _print_table(checks)
+    return int(any(check.state == "fail" for check in checks))
+
+
+def _print_table(checks: Sequence[Check]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("what", "state", show_lines=True)
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
-    for finding in findings:
-        state = f"[{COLORS[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.subject, state, *map(_plain, (finding.found, finding.remedy)))
-    console.print(table)
-    return int(any(finding.state == "fail" for finding in findings))
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(" ".join(text.split()))
+    for check in checks:
+        found, remedy = (escape(" ".join(text.split())) for text in (check.found, check.remedy))
+        table.add_row(check.subject, f"[{COLORS[check.state]}]{check.state}[/]", found, remedy)
+    Console().print(table)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.local.build_config import BuildConfig
 from open_instruct_flip.local.config import LocalConfig
 
@@ -34,7 +35,10 @@ def train(config: LocalConfig) -> None:
 @config_options(config=BuildConfig)
 def build_models(config: BuildConfig) -> None:
     """Make the judge and the policy from nothing."""
-    from open_instruct_flip.local.build import build_models as build
+    try:
+        from open_instruct_flip.local.build import build_models as build
+    except ImportError as error:
+        raise MissingDependencyError(f"{error}: making the models needs {install_line('local')}") from error
 
     report = build(config, say=lambda line: click.echo(line, err=True))
     for name, value in report.items():

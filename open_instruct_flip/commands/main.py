@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import importlib
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
+
+DISK_FULL = ("No space left on device", "database or disk is full")  # as system calls and SQLite say it
+# The group's own help, which click before 8.2 prints by itself.
+NO_ARGUMENTS: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # Name -> (file in this folder, its click command, one line for `flip --help`). Files are imported when called.
 COMMANDS = {
@@ -35,6 +43,15 @@ class LazyCommands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"open_instruct_flip.commands.{module}"), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            meant = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            known = f"did you mean {meant[0]!r}?" if meant else f"there are {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command {args[0]!r}; {known}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
@@ -48,17 +65,26 @@ def flip() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `flip`. Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted."""
-    sys.exit(run(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII only stops no work
+    code = run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what can't be written is not tried again when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run `flip` and return its exit code; errors a user can act on become one line on stderr."""
     try:
         code = flip.main(args=None if arguments is None else list(arguments), prog_name="flip", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
+        sys.stdout.flush()
     except click.ClickException as error:
+        if isinstance(error, NO_ARGUMENTS):
+            click.echo(error.format_message(), err=True)
+            return 2
         return _fail(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
@@ -66,11 +92,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), 2)
     except FlipError as error:
         return _fail(str(error), 1)
-    except OSError as error:  # a path that can't be written or made, a full disk
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}", 2)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return 1
+    except Exception as error:  # a full disk reaches us in the exceptions of many libraries
+        if any(map(_is_full_disk, _chain(error))):
+            return _fail(f"the disk is full ({' '.join(str(error).split())}); free some space and try again", 1)
+        if isinstance(error, OSError) and error.filename is not None:  # a path that can't be written or made
+            return _fail(f"{error.filename}: {error.strerror}", 2)
+        raise
     return code if isinstance(code, int) else 0
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        words in str(error) for words in DISK_FULL
+    )
 
 
 def _fail(text: str, code: int) -> int:

@@ -1,12 +1,14 @@
-"""The fair half of a comparison: every run's final policy on the same prompts, under the same two judges."""
+"""The fair half of a comparison: every run's final policy on the same prompts, under the same judges."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -19,7 +21,7 @@ from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
 
-JUDGES = ("flip", "pointwise")
+DEFAULT_JUDGES = ("flip", "pointwise")
 POLICY_DIR = "policy"
 
 
@@ -92,34 +94,77 @@ def responses_of(run: Run, rows: Sequence[HeldoutRow], max_new_tokens: int) -> l
     return [(conversation, [answer]) for conversation, answer in zip(conversations, answers, strict=True)]
 
 
-def score_under_both(
-    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], options: Mapping[str, Any], client: ClientConfig
-) -> list[Verdict]:
-    """Score every run's responses under both judges: one verdict per run and judge.
+Answered = Mapping[str, Sequence[tuple[list[Message], list[str]]]]
+"""Each run's name, and its prompts as conversations with its responses to them."""
+
+
+def make_judges(names: Sequence[str], options: Mapping[str, Any], client: ClientConfig) -> list[Judge]:
+    """The judges of these names, each with those of the options that it has.
 
     Raises:
+        UsageError: There is no such judge, or none of them has an option.
+    """
+    classes = [judge_class(name) for name in dict.fromkeys(names)]
+    own = {judge.name: {field.name for field in fields(judge.config_class)} for judge in classes}
+    foreign = sorted(options.keys() - set().union(*own.values()))
+    if foreign:
+        raise UsageError(f"--{foreign[0]} is no option of the {' and the '.join(own)} judge")
+    return [
+        judge.from_options({name: value for name, value in options.items() if name in own[judge.name]}, client)
+        for judge in classes
+    ]
+
+
+def score_policies(answered: Answered, judges: Sequence[Judge]) -> list[Verdict]:
+    """Score every run's responses under every judge: one verdict per run and judge.
+
+    All responses to a prompt are judged together, so that a judge that compares a group compares the runs.
+
+    Raises:
+        UsageError: A judge compares a group, and no prompt was answered by two runs.
         JudgeUnusableError: No request to the judge model can succeed.
     """
-    return asyncio.run(_score_all(answered, options, client))
+    return asyncio.run(_score_all(answered, judges))
 
 
-async def _score_all(
-    answered: Mapping[str, Sequence[tuple[list[Message], list[str]]]], options: Mapping[str, Any], client: ClientConfig
-) -> list[Verdict]:
+async def _score_all(answered: Answered, judges: Sequence[Judge]) -> list[Verdict]:
+    prompts = _by_prompt(answered)
     verdicts = []
-    for name in JUDGES:
-        async with _judge(name, options, client) as scorer:
-            for run, groups in answered.items():
-                rewards = await asyncio.gather(*(scorer.score(*group) for group in groups))
-                verdicts.append(_verdict(run, name, rewards))
+    for judge in judges:
+        judged = [prompt for prompt in prompts if len(prompt.responses) > 1 or not judge.compares_group]
+        if not judged:
+            raise UsageError(f"the {judge.name} judge compares the runs, and no prompt was answered by two of them")
+        async with judge:
+            shares = await asyncio.gather(*(_shares(judge, prompt) for prompt in judged))
+        for run in answered:
+            verdicts.append(_verdict(run, judge.name, [share[run] for share in shares if run in share]))
     return verdicts
 
 
-def _judge(name: str, options: Mapping[str, Any], client: ClientConfig) -> Judge:
-    """A judge with those of the options that it has: they were given for all of them."""
-    judge = judge_class(name)
-    own = {field.name for field in fields(judge.config_class)}
-    return judge.from_options({name: value for name, value in options.items() if name in own}, client)
+@dataclass(frozen=True)
+class _Prompt:
+    conversation: list[Message]
+    responses: dict[str, list[str]]
+    """By run."""
+
+
+def _by_prompt(answered: Answered) -> list[_Prompt]:
+    """The prompts, a prompt that one run answered several times as several ones."""
+    prompts: dict[tuple[str, int], _Prompt] = {}
+    for run, groups in answered.items():
+        seen: Counter[str] = Counter()
+        for conversation, responses in groups:
+            text = json.dumps(conversation)
+            prompt = prompts.setdefault((text, seen[text]), _Prompt(conversation, {}))
+            prompt.responses[run] = responses
+            seen[text] += 1
+    return list(prompts.values())
+
+
+async def _shares(judge: Judge, prompt: _Prompt) -> dict[str, list[Reward]]:
+    """The rewards of all responses to a prompt, by run."""
+    rewards = iter(await judge.score(prompt.conversation, list(chain(*prompt.responses.values()))))
+    return {run: list(islice(rewards, len(responses))) for run, responses in prompt.responses.items()}
 
 
 def _verdict(run: str, judge: str, rewards: Sequence[Sequence[Reward]]) -> Verdict:

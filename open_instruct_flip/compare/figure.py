@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from open_instruct_flip.compare.metrics import METRICS, Metric, known_metrics
 from open_instruct_flip.compare.run import Axis, Run
 from open_instruct_flip.compare.style import GREY, INK, RC_PARAMS, line_style, run_labels
 from open_instruct_flip.compare.summary import smooth
-from open_instruct_flip.errors import MissingDependencyError
+from open_instruct_flip.errors import MissingDependencyError, install_line
 
 try:
     import matplotlib
@@ -20,7 +22,7 @@ try:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 except ImportError:
-    raise MissingDependencyError("figures need matplotlib: pip install 'open-instruct-flip[compare]'") from None
+    raise MissingDependencyError(f"figures need matplotlib: {install_line('compare')}") from None
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +42,15 @@ BESIDE_REWARD = ("true_rate", "heldout_true_rate", "f1", "completion_length", "k
 
 @dataclass(frozen=True)
 class Curve:
-    """One run in one metric: horizontal values, raw values and smoothed values, of one length."""
+    """One run in one metric: horizontal values, raw values and smoothed values, of one length, NaN where not finite."""
 
     x: list[float]
     raw: list[float]
     smoothed: list[float]
+
+    def finite(self) -> list[float]:
+        """The smoothed values that are finite."""
+        return [value for value in self.smoothed if math.isfinite(value)]
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ def draw(
             curves = tuple(_curve(run, metric.name, window, over, scale) for run in runs)
             panels.append(Panel(metric, ax, curves))
             _draw_curves(ax, curves, window)
-            _limit(ax, metric, [value for curve in curves for value in curve.raw])
+            _limit(ax, metric, curves)
+            _mark_gaps(ax, curves)
             note = "each judge's own scale" if metric.name == "reward" and scales_differ(runs) else metric.unit
             if heldout_marks and metric.name == "true_rate":
                 note = _mark_heldout(ax, [_curve(run, "heldout_true_rate", 1, over, scale) for run in runs])
@@ -149,8 +156,8 @@ def _curve(run: Run, metric: str, window: int, over: Axis, scale: float) -> Curv
     rows = [row for row in run.rows if metric in row and over in row]
     return Curve(
         x=[row[over] / scale for row in rows],
-        raw=[row[metric] for row in rows],
-        smoothed=[float(smoothed[row["step"]]) for row in rows],
+        raw=[row[metric] if row["step"] in smoothed else math.nan for row in rows],
+        smoothed=[float(smoothed.get(row["step"], math.nan)) for row in rows],
     )
 
 
@@ -173,11 +180,39 @@ def _mark_heldout(ax: Axes, curves: Sequence[Curve]) -> str:
     return "\N{WHITE CIRCLE} held-out prompts" if any(curve.x for curve in curves) else ""
 
 
-def _limit(ax: Axes, metric: Metric, values: Sequence[float]) -> None:
+def _mark_gaps(ax: Axes, curves: Sequence[Curve]) -> None:
+    """A cross where a curve stops being finite, and dots for as long as the run went on without a finite value."""
+    for index, curve in enumerate(curves):
+        color, height = line_style(index)["color"], ax.get_ylim()[0]
+        for is_finite, group in itertools.groupby(zip(curve.x, curve.smoothed, strict=True), key=_has_finite_value):
+            points = list(group)
+            if is_finite:
+                height = points[-1][1]
+                continue
+            ax.plot([points[0][0], points[-1][0]], [height, height], lw=1.1, ls=":", color=color, zorder=3)
+            ax.plot(points[0][0], height, "x", ms=6.5, mew=1.8, color=color, zorder=5, clip_on=False)
+            ax.annotate(
+                "NaN",
+                (points[0][0], height),
+                xytext=(3, 5),
+                textcoords="offset points",
+                fontsize=7,
+                fontweight="bold",
+                color=color,
+                annotation_clip=False,
+            )
+
+
+def _has_finite_value(point: tuple[float, float]) -> bool:
+    return math.isfinite(point[1])
+
+
+def _limit(ax: Axes, metric: Metric, curves: Sequence[Curve]) -> None:
+    values = [value for curve in curves for value in curve.raw if math.isfinite(value)]
+    end = max((curve.x[-1] for curve in curves if curve.x), default=0.0)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=ROUND_STEPS))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=ROUND_STEPS))
-    ax.set_xlim(left=0)
-    ax.margins(x=0.02)
+    ax.set_xlim(0, 1.02 * end or 1.0)
     low, high = min(values, default=0.0), max(values, default=1.0)
     if metric.name == "judge_failure_rate":
         ax.set_ylim(0, max(0.05, 1.15 * high))
@@ -194,11 +229,11 @@ def _label_ends(panel: Panel) -> None:
     ax = panel.axes
     low, high = ax.get_ylim()
     points_per_unit = ax.get_window_extent().height * 72 / ax.figure.dpi / (high - low)
-    ends = sorted((curve.smoothed[-1], index) for index, curve in enumerate(panel.curves) if curve.x)
+    ends = sorted((finite[-1], index) for index, curve in enumerate(panel.curves) if (finite := curve.finite()))
     heights = _spread([value * points_per_unit for value, _ in ends], LABEL_GAP_POINTS)
     for (value, index), height in zip(ends, heights, strict=True):
         ax.annotate(
-            panel.metric.format(value),
+            panel.metric.format(panel.curves[index].smoothed[-1]),
             (1, value),
             xycoords=("axes fraction", "data"),
             xytext=(5, height - value * points_per_unit),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from open_instruct_flip.compare.run import Row, Run, last_trajectory
+from open_instruct_flip.compare.run import Row, Run, as_number, last_trajectory
 from open_instruct_flip.errors import UsageError
 
 RUN_FILE = "run.json"
@@ -60,16 +60,17 @@ class RunHistory:
     def log(self, step: int, **metrics: float | None) -> None:
         """Append one step's metrics; on return they are in the file.
 
-        None, NaN and infinite values are left out: in the file, a metric that is not known is absent. `wall_time_s`
-        is added; in a resumed run it goes on from the step before `step`, so that lost work is not counted.
+        None is left out: in the file, a metric that is not known is absent. NaN and infinite values are written by
+        name, "NaN" or "Infinity", so that the file is JSON.
+        `wall_time_s` is added; in a resumed run it goes on from the step before `step`, so that lost work is not
+        counted.
         """
         if self._earlier_s is None:
             self._earlier_s = self._wall_time_before(step)
         row: Row = {"step": int(step), "wall_time_s": round(self._earlier_s + time.monotonic() - self._begun, 3)}
-        known = {name: float(value) for name, value in metrics.items() if value is not None}
-        row |= {name: value for name, value in known.items() if math.isfinite(value)}
+        known = {name: _by_name(float(value)) for name, value in metrics.items() if value is not None}
         with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row | known) + "\n")
 
     def _wall_time_before(self, step: int) -> float:
         rows, _ = _read_rows(self._file) if self._file.exists() else ([], ())
@@ -121,9 +122,13 @@ def _read_rows(file: Path) -> tuple[list[Row], tuple[str, ...]]:
 def _row(value: Any) -> Row:
     if not isinstance(value, dict) or not isinstance(value.get("step"), int):
         raise ValueError("a line is a JSON object with an integer 'step'")
-    return {
-        name: number for name, number in value.items() if isinstance(number, (int, float)) and math.isfinite(number)
-    }
+    return {name: number for name, logged in value.items() if (number := as_number(logged)) is not None}
+
+
+def _by_name(value: float) -> float | str:
+    if math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
 def _read_run_file(folder: Path) -> dict[str, Any]:

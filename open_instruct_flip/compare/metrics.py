@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from open_instruct_flip.compare.run import Row, Run, last_trajectory
+from open_instruct_flip.compare.run import Row, Run, as_number, last_trajectory
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Metric:
 
     def format(self, value: float) -> str:
         """A value as figures and tables show it, without its unit."""
+        if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else str(value)
         if self.name == "judge_failure_rate":
             return f"{value:.1%}"
         if self.share or 1 <= abs(value) < 10:
@@ -95,7 +97,7 @@ def canonical_rows(logged: Iterable[Mapping[str, Any]]) -> tuple[tuple[Row, ...]
     A record without a step belongs to the step last seen; records before the first step are left out.
 
     Args:
-        logged: Records in the order they were logged. Whatever is no finite number in them is left out.
+        logged: Records in the order they were logged. Whatever is no number in them is left out.
 
     Returns:
         The rows of the run's last trajectory, and the key that the step and each metric found was logged as.
@@ -119,11 +121,11 @@ def canonical_rows(logged: Iterable[Mapping[str, Any]]) -> tuple[tuple[Row, ...]
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in record.items() if isinstance(value, (int, float)) and math.isfinite(value)}
+    return {key: number for key, value in record.items() if (number := as_number(value)) is not None}
 
 
 def _present(keys: Sequence[str], record: Mapping[str, float]) -> list[str]:
-    return [key for key in keys if key in record][:1]
+    return [key for key in keys if math.isfinite(record.get(key, math.nan))][:1]
 
 
 def _find_metrics(record: Mapping[str, float]) -> dict[str, tuple[str, float]]:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_instruct_flip.compare.both_judges import JUDGES, Verdict
+from open_instruct_flip.compare.both_judges import Verdict
 from open_instruct_flip.compare.figure import Drawing, scales_differ
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.compare.style import line_style, run_labels
-from open_instruct_flip.compare.summary import SummaryLine
-from open_instruct_flip.errors import MissingDependencyError
+from open_instruct_flip.compare.summary import SummaryLine, gap_notes
+from open_instruct_flip.errors import MissingDependencyError, install_line
 
 try:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 except ImportError:
-    raise MissingDependencyError("the page needs jinja2: pip install 'open-instruct-flip[compare]'") from None
+    raise MissingDependencyError(f"the page needs jinja2: {install_line('compare')}") from None
 
 HOVER_POINTS = 400
 MAX_SETTING_CHARS = 60
@@ -48,7 +48,7 @@ def write_page(
         runs: The compared runs, in the order of their colours.
         sections: Figures in reading order; the first stands above the summary.
         lines: The summary table.
-        verdicts: Both judges' verdicts on the final policies; empty when none were asked for.
+        verdicts: The judges' verdicts on the final policies; empty when none were asked for.
         window: Steps of the smoothing window, told to the reader.
     """
     environment = Environment(
@@ -65,10 +65,11 @@ def write_page(
         hover=[_hover(section.drawing, runs) for section in sections],
         metrics=_by_metric(lines),
         verdicts={(verdict.run, verdict.judge): verdict for verdict in verdicts},
-        judges=JUDGES,
+        judges=list(dict.fromkeys(verdict.judge for verdict in verdicts)),
         colors=colors,
         settings=differing_settings(runs),
         notes=[note for run in runs for note in run.notes],
+        gap_notes=gap_notes(lines),
         scales_differ=scales_differ(runs),
         window=window,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.errors import MissingDependencyError, UsageError, install_line
 
 BATCH_SIZE = 32
 
@@ -44,7 +44,7 @@ def _load(policy_dir: Path) -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError:
         raise MissingDependencyError(
-            "writing a policy's responses needs torch and transformers: pip install 'open-instruct-flip[local]'"
+            f"writing a policy's responses needs torch and transformers: {install_line('local')}"
         ) from None
     try:
         tokenizer = AutoTokenizer.from_pretrained(policy_dir, padding_side="left")

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Axis = Literal["step", "wall_time_s"]
 Row = dict[str, float]
+NAMES = ("NaN", "Infinity", "-Infinity")
+"""What stands in JSON for the numbers that it lacks, in W&B's files and in this project's run folders."""
+
+
+def as_number(value: Any) -> float | None:
+    """A logged value as a number, which need not be finite; None where it is none.
+
+    Example:
+        >>> as_number(2), as_number("NaN"), as_number("text")
+        (2, nan, None)
+    """
+    if isinstance(value, str):
+        return float(value) if value in NAMES else None
+    return value if isinstance(value, (int, float)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Steps at which a metric was logged, but not as a finite number.
+
+    Attributes:
+        first: The first such step.
+        count: How many there are.
+    """
+
+    first: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count}, from step {self.first}"
 
 
 @dataclass(frozen=True)
@@ -21,7 +52,7 @@ class Run:
         seed: The run's seed, None when unknown.
         config: The settings the run was started with; empty when unknown.
         rows: One mapping per trainer step, steps ascending. Each has `step`, `wall_time_s` (seconds since the
-            run's start, absent when unknown), and the metrics known at that step.
+            run's start, absent when unknown), and the metrics logged at that step, NaN and infinite ones too.
         logged_as: The trainer's own key of `step` and of each metric; empty for this project's run folders.
         notes: What a reader had to work around, one line each, to be shown to the user.
     """
@@ -36,13 +67,20 @@ class Run:
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> set[str]:
-        """The metrics that at least one step knows."""
+        """The metrics that at least one step has logged."""
         return {name for row in self.rows for name in row} - {"step", "wall_time_s"}
 
     def series(self, metric: str, over: Axis = "step") -> tuple[list[float], list[float]]:
-        """The steps (or seconds) at which `metric` is known, and its values there."""
-        points = [(row[over], row[metric]) for row in self.rows if over in row and metric in row]
+        """The steps (or seconds) at which `metric` is finite, and its values there."""
+        points = [
+            (row[over], row[metric]) for row in self.rows if over in row and math.isfinite(row.get(metric, math.nan))
+        ]
         return [x for x, _ in points], [y for _, y in points]
+
+    def gap(self, metric: str) -> Gap | None:
+        """Where `metric` is not finite, as in a run that diverged; None where it always is."""
+        steps = [int(row["step"]) for row in self.rows if not math.isfinite(row.get(metric, 0.0))]
+        return Gap(steps[0], len(steps)) if steps else None
 
 
 def last_trajectory(rows: Iterable[Row]) -> tuple[Row, ...]:

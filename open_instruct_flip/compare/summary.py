@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from open_instruct_flip.compare.metrics import Metric, known_metrics
-from open_instruct_flip.compare.run import Run
-from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.compare.run import Gap, Run
+from open_instruct_flip.errors import MissingDependencyError, UsageError, install_line
 
 try:
     import numpy as np
     from numpy.typing import NDArray
 except ImportError:
-    raise MissingDependencyError("comparing runs needs numpy: pip install 'open-instruct-flip[compare]'") from None
+    raise MissingDependencyError(f"comparing runs needs numpy: {install_line('compare')}") from None
 
 Floats = NDArray[np.float64]
 
@@ -29,11 +30,12 @@ class SummaryLine:
     """One run in one metric.
 
     Attributes:
-        first: The smoothed value at the run's first step.
-        best: The best smoothed value and its step; None where neither end of the scale is good.
-        last: The smoothed value at the run's last step.
+        first: The smoothed value at the run's first step; NaN where the raw one is not finite.
+        best: The best smoothed value and its step; None where neither end of the scale is good, or none is finite.
+        last: The smoothed value at the run's last step; NaN where the raw one is not finite.
         mean: The area under the raw curve, divided by its width: the mean over the steps that every run with
-            this metric covers, so that a longer run has no advantage. None when they share no step.
+            this metric covers with finite values, so that a longer run has no advantage. None when they share none.
+        gap: The steps without a finite value, None where there are none.
     """
 
     metric: Metric
@@ -42,6 +44,7 @@ class SummaryLine:
     best: tuple[float, int] | None
     last: float
     mean: float | None
+    gap: Gap | None = None
 
 
 def smooth(steps: Sequence[float], values: Sequence[float], window: int) -> Floats:
@@ -64,8 +67,10 @@ def default_window(runs: Sequence[Run]) -> int:
 
 
 def shared_steps(runs: Sequence[Run], metric: str) -> tuple[float, float] | None:
-    """The first and last step that every run which knows the metric covers; None when they do not overlap."""
+    """The first and last step that every run with finite values of the metric covers; None when they do not overlap."""
     ranges = [(steps[0], steps[-1]) for run in runs if (steps := run.series(metric)[0])]
+    if not ranges:
+        return None
     first, last = max(begin for begin, _ in ranges), min(end for _, end in ranges)
     return (first, last) if first <= last else None
 
@@ -96,12 +101,25 @@ def summarize(runs: Sequence[Run], window: int) -> list[SummaryLine]:
 def _line(metric: Metric, run: Run, window: int, span: tuple[float, float] | None) -> SummaryLine:
     steps, values = run.series(metric.name)
     smoothed = smooth(steps, values, window)
+    at = dict(zip(steps, smoothed.tolist(), strict=True))
+    logged = [row["step"] for row in run.rows if metric.name in row]
     best = None
-    if metric.better:
+    if metric.better and steps:
         place = int(np.argmax(smoothed) if metric.better == "higher" else np.argmin(smoothed))
         best = (float(smoothed[place]), int(steps[place]))
-    mean = mean_over_steps(steps, values, *span) if span else None
-    return SummaryLine(metric, run.name, float(smoothed[0]), best, float(smoothed[-1]), mean)
+    mean = mean_over_steps(steps, values, *span) if span and steps else None
+    first, last = at.get(logged[0], math.nan), at.get(logged[-1], math.nan)
+    return SummaryLine(metric, run.name, first, best, last, mean, run.gap(metric.name))
+
+
+def gap_notes(lines: Sequence[SummaryLine]) -> list[str]:
+    """One line for each run and metric that is not finite everywhere, as in a run that diverged."""
+    return [
+        f"{line.run}: {line.metric.title.lower()} is not finite (NaN) at {line.gap.count} "
+        f"step{'s' if line.gap.count > 1 else ''}, the first is step {line.gap.first}"
+        for line in lines
+        if line.gap
+    ]
 
 
 def check_shared(runs: Sequence[Run]) -> None:
@@ -116,7 +134,7 @@ def check_shared(runs: Sequence[Run]) -> None:
 def write_aligned(runs: Sequence[Run], file: Path) -> None:
     """Write the raw curves as CSV, one line per step that any run has, one column per metric and run."""
     columns = [(metric.name, run) for metric in known_metrics(runs) for run in runs if metric.name in run.metrics()]
-    curves = [dict(zip(*run.series(name), strict=True)) for name, run in columns]
+    curves = [{row["step"]: row[name] for row in run.rows if name in row} for name, run in columns]
     with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["step", *(f"{name}: {run.name}" for name, run in columns)])

@@ -19,7 +19,8 @@ def summary_table(lines: Sequence[SummaryLine], window: int) -> Table:
     table = Table(title=f"First, best and last: {values}. Area: mean over the shared steps.")
     for heading in ("metric", "run"):
         table.add_column(heading, overflow="fold")
-    for heading in ("first", "best", "at step", "last", "area"):
+    some_gap = any(line.gap for line in lines)
+    for heading in ("first", "best", "at step", "last", "area", *(["not finite"] if some_gap else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     previous = None
     for line in lines:
@@ -35,6 +36,7 @@ def summary_table(lines: Sequence[SummaryLine], window: int) -> Table:
             str(line.best[1]) if line.best else NONE,
             show(line.last),
             NONE if line.mean is None else show(line.mean),
+            *([str(line.gap or NONE)] if some_gap else []),
         )
         previous = line.metric
     return table
@@ -42,7 +44,7 @@ def summary_table(lines: Sequence[SummaryLine], window: int) -> Table:
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """One line per run and judge: the final policy's mean reward on the held-out prompts."""
-    table = Table(title="Final policies under both judges, mean reward on held-out prompts (± 95%)")
+    table = Table(title="Final policies under the same judges, mean reward on held-out prompts (± 95%)")
     for heading in ("judge", "run"):
         table.add_column(heading, overflow="fold")
     for heading in ("reward", "prompts", "failed"):

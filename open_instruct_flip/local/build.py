@@ -40,6 +40,7 @@ def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dic
     torch.set_num_threads(os.cpu_count() or 1)
     started = time.monotonic()
     out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is found before hours of work
     tokenizer = train_tokenizer(_tokenizer_texts(config))
     judge = _trained_judge(config, tokenizer, say)
     save_model(judge, tokenizer, out / "judge")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from open_instruct_flip.errors import UsageError
+
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """How long the local models are trained."""
+    """How long the local models are trained.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
 
     out: str = field(default="runs/local-models", metadata={"help": "Folder for judge/, policy/ and report.json"})
     seed: int = field(default=0, metadata={"help": "Seed of weights and examples"})
@@ -21,3 +27,12 @@ class BuildConfig:
         default=0.1, metadata={"help": "Probability that the policy is shown a constraint kept, and not its habit"}
     )
     evaluated: int = field(default=300, metadata={"help": "Held-out instructions that the report is made of"})
+
+    def __post_init__(self) -> None:
+        steps = ("judge_short_steps", "judge_steps", "judge_score_steps", "policy_steps")
+        for name, lowest in [*((name, 1) for name in (*steps, "batch_size")), ("evaluated", 2)]:
+            if getattr(self, name) < lowest:
+                raise UsageError(f"--{name} must be at least {lowest}, got {getattr(self, name)}")
+        for name in ("share_of_scores", "policy_keep"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"--{name} must be 0 to 1, got {getattr(self, name)}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
-from open_instruct_flip.errors import MissingDependencyError
+from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.asking import ReplyJudge
 from open_instruct_flip.judges.base import Judge
@@ -25,7 +25,8 @@ from open_instruct_flip.local.dataset import read_dataset
 from open_instruct_flip.local.interrupts import interruptible
 from open_instruct_flip.local.models import model_path
 from open_instruct_flip.local.run_folder import run_folder
-from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
+from open_instruct_flip.serve.config import ServerConfig
+from open_instruct_flip.serve.judge_server import JudgeServer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,7 +95,9 @@ def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge
         check_endpoints(_client(model, config.judge_url))
         return nullcontext(_judge_at(config, model, config.judge_url))
     backend = "vllm" if config.vllm_python else config.backend
-    settings = ServerConfig(port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024)
+    settings = ServerConfig(
+        port=0, backend=backend, vllm_python=config.vllm_python, device="cpu", max_model_len=1024, start_timeout_s=600.0
+    )
     server = JudgeServer(_model(config.judge_model, "judge"), settings, log_path=run_dir / "judge_server.log")
     return _judge_of(config, server)
 
@@ -140,9 +143,7 @@ def _trainer(
         from transformers import AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
     except ImportError as error:
-        raise MissingDependencyError(
-            f"{error}: local training needs pip install 'open-instruct-flip[local]'"
-        ) from error
+        raise MissingDependencyError(f"{error}: local training needs {install_line('local')}") from error
     from open_instruct_flip.local.history import HistoryCallback
 
     # The judge server has the other core; more threads than cores only wait for each other.

@@ -4,59 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
-import json
 import os
-import shlex
+import re
+import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from open_instruct_flip.client.config import HOSTED_VLLM
-from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
+from open_instruct_flip.errors import FlipError
+from open_instruct_flip.serve.command import server_command, server_environment
+from open_instruct_flip.serve.config import ServerConfig, check_exposure, choose_backend
+from open_instruct_flip.serve.model import model_folder, must_be_downloaded
+from open_instruct_flip.serve.ports import check_port, free_port, local_url, shared_url
 
-Backend = Literal["auto", "vllm", "transformers"]
 STOP_TIMEOUT_S = 10.0
-LOG_TAIL_CHARS = 600
-# Without these limits `transformers serve` takes 14 GB for a model of a million parameters.
-_SMALL_CACHE = ("--cb-block-size", "32", "--cb-num-blocks", "640", "--cb-max-batch-tokens", "2048")
-# Under a JSON schema a weak model fills its reply with white space until max_tokens, where the grammar allows any.
-_COMPACT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
-
-
-@dataclass(frozen=True)
-class ServerConfig:
-    """How a judge server is started."""
-
-    host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on; other than loopback needs a key"})
-    port: int = field(default=8001, metadata={"help": "Port to listen on; 0 takes a free one"})
-    backend: Backend = field(
-        default="auto", metadata={"help": "Server program; auto takes vllm where it is installed, else transformers"}
-    )
-    vllm_python: str | None = field(
-        default=None,
-        metadata={"help": "Python of another environment that holds vLLM, whose packages conflict with ours"},
-    )
-    device: Literal["auto", "cpu", "cuda"] = field(
-        default="auto", metadata={"help": "Where transformers puts the model"}
-    )
-    max_model_len: int | None = field(default=None, metadata={"help": "Longest prompt and reply in tokens (vLLM)"})
-    api_key_env: str | None = field(
-        default=None, metadata={"help": "Name of the environment variable with the key that clients must send (vLLM)"}
-    )
-    extra_args: str = field(default="", metadata={"help": "Further arguments for the server program, as one string"})
-    start_timeout_s: float = field(default=600.0, metadata={"help": "Seconds the server may take to become healthy"})
+POLL_S = 0.2
+NEWS_EVERY_S = 15.0
+REASON_CHARS = 600
+EXCEPTION = re.compile(r"(?:^|\] )(\w[\w.]*(?:Error|Exception): .+)", re.MULTILINE)
+NEWS_CHARS = 160
+NOTHING = "it has printed nothing"
 
 
 class JudgeServer:
@@ -65,7 +42,8 @@ class JudgeServer:
     Args:
         model: Model folder or hub name.
         config: How it is started.
-        log_path: File for what the server prints; else one in a new temporary folder.
+        log_path: File for what the server prints; else one in a temporary folder, which is kept only after a failure.
+        say: Told in lines what is being done while the server starts.
 
     Raises:
         UsageError: The folder holds no model or no tokenizer, or strangers could reach the server.
@@ -73,26 +51,39 @@ class JudgeServer:
 
     Attributes:
         backend: The server program, "vllm" or "transformers".
-        api_base: Its URL, ending in /v1.
+        port: The port it listens on.
         model_name: Name under which it serves the model.
         log_path: File that holds what the server printed.
     """
 
-    def __init__(self, model: str | Path, config: ServerConfig | None = None, log_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        config: ServerConfig | None = None,
+        log_path: Path | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.config = config or ServerConfig()
-        self._folder = check_model(str(model))
+        self._folder = model_folder(str(model))
         self.backend = choose_backend(self.config)
-        check_exposure(self.config, self.backend)
-        self._extra_arguments = _parted(self.config.extra_args)
+        check_exposure(self.config)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.config.port or free_port(self.config.host)
         self.model_name = self._folder.name if self._folder else str(model)
-        self.log_path = log_path or Path(tempfile.mkdtemp(prefix="flip-judge-")) / "server.log"
+        own = f"flip-judge-{secrets.token_hex(6)}/server.log"
+        self.log_path = log_path or Path(tempfile.gettempdir(), own)
+        self._log_is_own = log_path is None
+        self._say = say
 
     @property
     def api_base(self) -> str:
-        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-        return f"http://{host}:{self.port}/v1"
+        """Its URL on this machine, ending in /v1."""
+        return local_url(self.config.host, self.port)
+
+    @property
+    def shared_api_base(self) -> str:
+        """Its URL for other machines too, where the host lets them in."""
+        return shared_url(self.config.host, self.port)
 
     @property
     def llm_judge_model(self) -> str:
@@ -101,38 +92,56 @@ class JudgeServer:
 
     def command(self) -> list[str]:
         """The command that is run."""
-        config = self.config
-        where = ["--host", config.host, "--port", str(self.port)]
-        if self.backend == "vllm":
-            python = config.vllm_python or sys.executable
-            # vLLM's CPU build lacks the distribution name that its `vllm` command asks for; the module always works.
-            command = [
-                python,
-                "-m",
-                "vllm.entrypoints.openai.api_server",
-                "--model",
-                str(self._folder or self.model_name),
-            ]
-            command += ["--served-model-name", self.model_name, "--enable-prefix-caching", *where]
-            command += ["--structured-outputs-config", _COMPACT_JSON]
-            if config.max_model_len:
-                command += ["--max-model-len", str(config.max_model_len)]
-        else:
-            # The name that requests must give equals this argument, so a folder is named from within its parent.
-            command = [sys.executable, "-m", "transformers.cli.transformers", "serve", self.model_name, *where]
-            device = ("cpu" if not _has_cuda() else "auto") if config.device == "auto" else config.device
-            command += ["--device", device, "--continuous-batching"]
-            command += ["--dtype", "float32", *_SMALL_CACHE] if device == "cpu" else []
-        return command + self._extra_arguments
+        return server_command(self.backend, self.model_name, self._folder, self.config, self.port)
 
     def start(self) -> Self:
         """Start the server and wait until it answers.
 
         Raises:
-            UsageError: The port is taken.
-            FlipError: It ended, or was not healthy in time; the text holds the end of its log.
+            UsageError: The port is taken, or the hub has no such model.
+            FlipError: The hub can't be asked; or the server ended, or was not healthy in time: the text then holds
+                the end of its log.
         """
         check_port(self.config.host, self.port)
+        download = self._folder is None and must_be_downloaded(self.model_name)
+        doing = "downloading and serving" if download else "serving"
+        self._say(f"{doing} {self.model_name} with {self.backend} (log: {self.log_path})")
+        try:
+            self._run()
+            self._wait_until_healthy()
+        except FlipError:
+            self._end()  # and keep the log
+            raise
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop the server and every process it started. The log is kept where the server had ended by itself."""
+        ended_by_itself = self._process is not None and self._process.poll() is not None
+        self._end()
+        if self._log_is_own and not ended_by_itself and self.log_path.exists():
+            shutil.rmtree(self.log_path.parent, ignore_errors=True)
+
+    def wait(self) -> FlipError:
+        """Wait until the server ends by itself; the error that says so."""
+        if self._process is None:
+            return FlipError("the judge server is not running")
+        self._process.wait()
+        return self._ended()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        if self._log_is_own:
+            self.log_path.parent.mkdir(mode=0o700)
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 self.command(),
@@ -140,19 +149,43 @@ class JudgeServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder.parent if self._folder and self.backend == "transformers" else None,
-                env=self._environment(),
+                env=server_environment(self._folder, self.config),
                 start_new_session=True,
                 preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
-        try:
-            self._wait_until_healthy()
-        except BaseException:
-            self.stop()
-            raise
-        return self
 
-    def stop(self) -> None:
-        """Stop the server and every process it started."""
+    def _wait_until_healthy(self) -> None:
+        started = news_at = time.monotonic()
+        while (now := time.monotonic()) < started + self.config.start_timeout_s:
+            if self._process is not None and self._process.poll() is not None:
+                raise self._ended()
+            if is_healthy(self.api_base):
+                return
+            if now > news_at + NEWS_EVERY_S:
+                self._say(f"{now - started:.0f} s: {self._last_line()}")
+                news_at = now
+            time.sleep(POLL_S)
+        raise FlipError(
+            f"the judge server at {self.api_base} was not healthy after {self.config.start_timeout_s:g} s "
+            f"(log: {self.log_path}): {self._reason()}"
+        )
+
+    def _ended(self) -> FlipError:
+        code = self._process.returncode if self._process else None
+        return FlipError(f"the judge server ended with code {code} (log: {self.log_path}): {self._reason()}")
+
+    def _last_line(self) -> str:
+        lines = self.log_path.read_text("utf-8", "replace").split("\n")
+        return next((line.strip()[:NEWS_CHARS] for line in reversed(lines) if line.strip()), NOTHING)
+
+    def _reason(self) -> str:
+        """The first exception in the log, since those that follow from it hold less; or the log's end."""
+        text = self.log_path.read_text("utf-8", "replace")
+        if first := EXCEPTION.search(text):
+            return " ".join(first[1].split())[:REASON_CHARS]
+        return " ".join(text.split())[-REASON_CHARS:] or NOTHING
+
+    def _end(self) -> None:
         if self._process is None:
             return
         for sign in (signal.SIGTERM, signal.SIGKILL):
@@ -164,46 +197,6 @@ class JudgeServer:
                     break
         self._process = None
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself; its exit code."""
-        if self._process is None:
-            raise FlipError("the judge server is not running")
-        return self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _environment(self) -> dict[str, str]:
-        environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-        if self._folder is not None:
-            environment |= {"HF_HUB_OFFLINE": "1"}
-        if self.config.api_key_env:
-            # Handed over in the environment: a command line can be read by every user of the machine.
-            environment |= {"VLLM_API_KEY": os.environ[self.config.api_key_env]}
-        return environment
-
-    def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + self.config.start_timeout_s
-        while time.monotonic() < deadline:
-            if self._process is not None and self._process.poll() is not None:
-                raise FlipError(f"the judge server ended with code {self._process.returncode}: {self._log_tail()}")
-            if is_healthy(self.api_base):
-                return
-            time.sleep(0.2)
-        raise FlipError(
-            f"the judge server at {self.api_base} was not healthy after {self.config.start_timeout_s:g} s "
-            f"(log: {self.log_path}): {self._log_tail()}"
-        )
-
-    def _log_tail(self) -> str:
-        text = self.log_path.read_text("utf-8", "replace")
-        return " ".join(text[-LOG_TAIL_CHARS:].split()) or "it printed nothing"
-
 
 def is_healthy(api_base: str) -> bool:
     """Whether the server at this URL answers `/health`."""
@@ -212,90 +205,6 @@ def is_healthy(api_base: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def choose_backend(config: ServerConfig) -> Literal["vllm", "transformers"]:
-    """The server program to run.
-
-    Raises:
-        UsageError: `vllm_python` names no program.
-        MissingDependencyError: It is not installed.
-    """
-    if config.vllm_python and not shutil.which(config.vllm_python):
-        raise UsageError(f"--vllm_python {config.vllm_python} is no program")
-    if config.backend != "transformers" and (config.vllm_python or importlib.util.find_spec("vllm")):
-        return "vllm"
-    if config.backend == "vllm":
-        raise MissingDependencyError(
-            "vLLM is not installed here: pip install vllm, or name its Python with --vllm_python"
-        )
-    if not importlib.util.find_spec("transformers") or not importlib.util.find_spec("fastapi"):
-        raise MissingDependencyError(
-            "no judge server is installed: pip install vllm, or pip install 'transformers[serving]'"
-        )
-    return "transformers"
-
-
-def check_model(model: str) -> Path | None:
-    """The folder that a model name means, or None for a hub name.
-
-    Raises:
-        UsageError: The folder is missing, or holds no model or no tokenizer.
-    """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        if model.startswith((".", "/", "~")) or not model:
-            raise UsageError(f"there is no model folder {model!r}")
-        return None
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"the folder {model} holds no config.json, so no model")
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        raise UsageError(f"the model folder {model} holds no tokenizer (none of {', '.join(_TOKENIZER_FILES)})")
-    with contextlib.suppress(ValueError):
-        json.loads((folder / "config.json").read_text("utf-8"))
-        return folder.resolve()
-    raise UsageError(f"{model}/config.json is no JSON")
-
-
-def check_exposure(config: ServerConfig, backend: str) -> None:
-    """Refuse a server that strangers could reach without a key, or a key that can't be had or asked for."""
-    if config.api_key_env and backend == "transformers":
-        raise UsageError("transformers serve can't ask for a key: leave --api_key_env out, or use --backend vllm")
-    if config.api_key_env and config.api_key_env not in os.environ:
-        raise UsageError(f"--api_key_env names {config.api_key_env}, which is not set")
-    if config.host not in ("127.0.0.1", "localhost", "::1") and not config.api_key_env:
-        raise UsageError(f"--host {config.host} can be reached from other machines: set --api_key_env as well")
-
-
-def _parted(extra_args: str) -> list[str]:
-    try:
-        return shlex.split(extra_args)
-    except ValueError as error:
-        raise UsageError(f"--extra_args {extra_args!r} can't be parted into arguments: {error}") from error
-
-
-def free_port(host: str) -> int:
-    """A port that nothing listens on."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def check_port(host: str, port: int) -> None:
-    """Refuse a port that something listens on already: its answers would be taken for the judge's."""
-    if not 0 < port < 65536:
-        raise UsageError(f"--port is 1 to 65535, or 0 for a free one, got {port}")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UsageError(f"port {port} on {host} can't be used: {error.strerror}; choose another --port") from error
-
-
-def _has_cuda() -> bool:
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
 
 
 def _group_lives(group: int) -> bool:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train a policy with FLIP as its reward. Options and variables: recipe.sh, beside this file.
+# Train a policy with FLIP as its reward. Options and variables: --help.
 #
 #   bash scripts/train/grpo_flip.sh                         # 3 nodes of 8 GPUs, the paper's recipe
 #   bash scripts/train/grpo_flip.sh --profile single_gpu    # one GPU

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the baseline, whose reward is an LLM judge's score, by the recipe of grpo_flip.sh. Options and variables:
-# recipe.sh, beside this file. LABEL=general-quality takes Open Instruct's own judge instead of the paper's.
+# --help. LABEL=general-quality takes Open Instruct's own judge instead of the paper's.
 set -euo pipefail
 
 JUDGE="pointwise"

@@ -1,13 +1,36 @@
 # The GRPO recipe of arXiv 2602.13551 with today's flags of Open Instruct (v0.3.0 and later). Sourced by grpo_flip.sh
 # and grpo_llmjudge.sh, which set JUDGE, LABEL and RUN_NAME.
 #
-# Options:    --profile paper|single_gpu|local, --dry_run; all others go to the trainer and win over what stands here.
-# Variables:  those below; each can be set in the environment.
+# --help reads its list of variables off the lines below that give one a value.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+
+usage() {
+  cat <<EOF
+usage: bash $0 [--profile paper|single_gpu|local] [--dry_run] [FLAG...]
+
+Train with the judge "$JUDGE".
+
+  --profile paper        3 nodes of 8 GPUs, the paper's recipe (the default)
+  --profile single_gpu   one GPU
+  --profile local        this machine without a GPU: small models, minutes
+  --dry_run              print the command and stop
+  --help                 print this
+
+Every other FLAG goes to the trainer and wins over the recipe. The trainer's flags: \`flip train --help\` where Open
+Instruct is installed; those of the local profile: \`flip local train --help\`.
+
+Variables that the environment can set, and their values otherwise:
+EOF
+  sed -nE -e 's/^  (paper|single_gpu)\)$/  profile \1/p' -e 's/^esac$/  every profile but local/p' \
+    -e 's/^ *([A-Z_]+)="\$\{\1:?-(.*)\}" *(# (.*))?$/    \1=\2|\4/p' "$0" "${BASH_SOURCE[0]}" |
+    awk -F '|' '{ if (NF > 1 && $2) printf "%-54s %s\n", $1, $2; else print $1 }'
+}
+
 PROFILE="${PROFILE:-paper}"
 DRY_RUN=""
 ARGUMENTS=()
+EXPORTS=()
 while (($#)); do
   case "$1" in
     --profile)
@@ -20,19 +43,25 @@ while (($#)); do
       ;;
     --profile=*) PROFILE="${1#*=}"; shift ;;
     --dry_run) DRY_RUN=1; shift ;;
+    -h | --help) usage; exit ;;
     *) ARGUMENTS+=("$1"); shift ;;
   esac
 done
 set -- ${ARGUMENTS[@]+"${ARGUMENTS[@]}"}
 
-# Print a command, or become it.
+# Set a variable for the trainer, so that a dry run shows it too.
+export_variable() {
+  export "$1=$2"
+  EXPORTS+=("$1=$2")
+}
+
+# Print a command with its variables, ready to be pasted, or become it.
 run() {
-  if [[ -n "$DRY_RUN" ]]; then
-    printf '%q ' "$@"
-    echo
-  else
+  if [[ -z "$DRY_RUN" ]]; then
     exec "$@"
   fi
+  printf '%q ' ${EXPORTS[@]+env "${EXPORTS[@]}"} "$@"
+  echo
 }
 
 case "$PROFILE" in
@@ -57,12 +86,16 @@ case "$PROFILE" in
     SAMPLES_PER_PROMPT="${SAMPLES_PER_PROMPT:-8}"
     PROMPT_LENGTH="${PROMPT_LENGTH:-1024}"
     RESPONSE_LENGTH="${RESPONSE_LENGTH:-1024}"
+    VLLM_GPU_MEMORY="${VLLM_GPU_MEMORY:-0.3}"               # share of the GPU that generates
     PLACEMENT=(--single_gpu_mode --num_learners_per_node 1 --vllm_num_engines 1 --vllm_sync_backend gloo
-      --vllm_gpu_memory_utilization "${VLLM_GPU_MEMORY:-0.3}" --vllm_enforce_eager --deepspeed_stage 2)
-    export VLLM_ALLOW_INSECURE_SERIALIZATION=1              # how Open Instruct hands weights over within one GPU
+      --vllm_gpu_memory_utilization "$VLLM_GPU_MEMORY" --vllm_enforce_eager --deepspeed_stage 2)
+    export_variable VLLM_ALLOW_INSECURE_SERIALIZATION 1     # how Open Instruct hands weights over within one GPU
     ;;
   local)
-    if [[ -z "$DRY_RUN" ]]; then
+    if [[ -n "$DRY_RUN" ]]; then
+      printf '%q ' make -s -C "$ROOT" .venv/ready
+      printf '&& '
+    else
       make -s -C "$ROOT" .venv/ready
     fi
     run "$ROOT/.venv/bin/flip" local train --judge "$JUDGE" "$@"
@@ -107,19 +140,19 @@ if [[ -n "$PYTHON" && -z "$DRY_RUN" ]] && ! command -v "$PYTHON" >/dev/null; the
   exit 2
 fi
 # The package is importable from a fresh clone too, so that the launcher can say what is missing.
-export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+export_variable PYTHONPATH "$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
 TRACKING=(--with_tracking --wandb_project "$WANDB_PROJECT" --wandb_group_name "$WANDB_GROUP")
 if [[ -z "${WANDB_API_KEY:-}" ]] && ! grep -qs "api.wandb.ai" "${NETRC:-$HOME/.netrc}"; then
-  export WANDB_MODE="${WANDB_MODE:-offline}"
-  WANDB_ENTITY="${WANDB_ENTITY:-local}"                     # without one, Open Instruct asks W&B's server
+  export_variable WANDB_MODE "${WANDB_MODE:-offline}"
+  : "${WANDB_ENTITY:=local}"                                # without one, Open Instruct asks W&B's server
 fi
 if [[ -n "$WANDB_ENTITY" ]]; then
   TRACKING+=(--wandb_entity "$WANDB_ENTITY")
 fi
 
 # Open Instruct's own judges (LABEL=general-quality) know a single URL, and find it here.
-export HOSTED_VLLM_API_BASE="${JUDGE_URLS%%,*}"
+export_variable HOSTED_VLLM_API_BASE "${JUDGE_URLS%%,*}"
 
 LABELS=()
 if [[ "$LABEL" != "$DATASET_LABEL" ]]; then

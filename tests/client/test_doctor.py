@@ -1,5 +1,6 @@
 """`flip doctor`: each thing that can be wrong is seen, said, and given a remedy."""
 
+import json
 import resource
 import sys
 
@@ -20,9 +21,9 @@ def environment(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 
-def findings(**options):
+def checks(**options):
     options = {"judge_transport": "direct", "max_attempts": 1} | options
-    return {finding.subject: finding for finding in examine(ClientConfig(**options))}
+    return {check.subject: check for check in examine(ClientConfig(**options))}
 
 
 def test_all_is_well(capsys):
@@ -35,7 +36,7 @@ def test_all_is_well(capsys):
 
 def test_a_working_judge_is_tried():
     with JudgeDouble() as server:
-        found = findings(llm_judge_model="hosted_vllm/judge", api_base=server.api_base)
+        found = checks(llm_judge_model="hosted_vllm/judge", api_base=server.api_base)
         assert server.num_requests == 1
     assert (found["endpoint"].state, found["round trip"].state) == ("ok", "ok")
     assert "serves judge" in found["endpoint"].found
@@ -54,7 +55,7 @@ def test_a_working_judge_is_tried():
 )
 def test_what_is_wrong_with_a_judge_is_said(server, options, subject, state, text):
     with JudgeDouble(**server) as judge:
-        found = findings(**{"llm_judge_model": "hosted_vllm/judge", "api_base": judge.api_base} | options)
+        found = checks(**{"llm_judge_model": "hosted_vllm/judge", "api_base": judge.api_base} | options)
     assert found[subject].state == state
     assert text in found[subject].found + found[subject].remedy
     assert found[subject].remedy
@@ -68,8 +69,26 @@ def test_a_judge_that_is_not_there_fails_the_command(capsys):
 
 
 def test_a_hosted_model_without_a_url():
-    found = findings(llm_judge_model="hosted_vllm/judge")["judge"]
+    found = checks(llm_judge_model="hosted_vllm/judge")["judge"]
     assert (found.state, "--api_base" in found.found) == ("fail", True)
+
+
+def test_the_checks_as_json(capsys):
+    with JudgeDouble(api_key="right") as server:
+        code = run(["doctor", "--json", "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base])
+    checks = {check["subject"]: check for check in json.loads(capsys.readouterr().out)}
+    assert code == 1
+    assert checks["versions"]["state"] == "ok"
+    assert checks["endpoint"]["state"] == "fail"
+    assert set(checks["endpoint"]) == {"subject", "state", "found", "remedy"}
+
+
+def test_a_gpu_tool_that_can_not_run_is_a_failed_check(monkeypatch, tmp_path):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("no program")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checks()["GPU"].state == "fail"
 
 
 @pytest.mark.parametrize(("max_concurrency", "state"), [(10, "ok"), (300, "warn"), (600, "fail")])
@@ -77,7 +96,7 @@ def test_the_limit_of_open_files(max_concurrency, state):
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
     try:
-        assert findings(max_concurrency=max_concurrency)["open files"].state == state
+        assert checks(max_concurrency=max_concurrency)["open files"].state == state
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -92,7 +111,7 @@ def test_an_open_instruct_checkout(source, state, text, tmp_path, monkeypatch):
         (tmp_path / "open_instruct" / "__init__.py").touch()
         (tmp_path / "open_instruct" / "ground_truth_utils.py").write_text(source)
     monkeypatch.setenv("OPEN_INSTRUCT_DIR", str(tmp_path))
-    found = findings()["Open Instruct"]
+    found = checks()["Open Instruct"]
     assert (found.state, text in found.found) == (state, True)
 
 
@@ -103,4 +122,4 @@ def test_wandb(variables, state, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert findings()["W&B"].state == state
+    assert checks()["W&B"].state == state

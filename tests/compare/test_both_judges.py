@@ -1,16 +1,28 @@
-"""Final policies under both judges, through a real loopback server and a real (tiny, random) policy."""
+"""Final policies under the same judges, through a real loopback server and a real (tiny, random) policy."""
 
 import json
+import sys
 import threading
+import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.main import run as flip
-from open_instruct_flip.compare.both_judges import read_heldout, responses_of, score_under_both
+from open_instruct_flip.compare.both_judges import (
+    DEFAULT_JUDGES,
+    make_judges,
+    read_heldout,
+    responses_of,
+    score_policies,
+)
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.group import GroupJudge
+from open_instruct_flip.rewards import Reward
 
 INSTRUCTION = "what is soil degradation?"
 REPLY = json.dumps({"reasoning": "-", "instruction": INSTRUCTION, "score": 8})
@@ -80,7 +92,9 @@ def test_each_run_gets_its_mean_under_each_judge_and_failures_are_no_zeros(api_b
         ],
         "poor": [(ask("name a river"), ["The Elbe."]), (ask(INSTRUCTION), ["hopeless"])],
     }
-    verdicts = {(v.run, v.judge): v for v in score_under_both(answered, {}, client(api_base))}
+    verdicts = {
+        (v.run, v.judge): v for v in score_policies(answered, make_judges(DEFAULT_JUDGES, {}, client(api_base)))
+    }
     assert set(verdicts) == {(run, judge) for run in answered for judge in ("flip", "pointwise")}
     assert (verdicts["good", "flip"].mean, verdicts["good", "flip"].half_width) == (1.0, 0.0)
     assert (verdicts["poor", "flip"].mean, verdicts["poor", "flip"].half_width) == (0.0, None)
@@ -94,7 +108,7 @@ def test_the_interval_is_over_prompts(api_base):
     answered = {
         "a": [(ask(INSTRUCTION), ["x", "y"]), (ask("soil degradation"), ["x", "y"]), (ask("a river"), ["x", "y"])]
     }
-    flip_verdict = score_under_both(answered, {}, client(api_base))[0]
+    flip_verdict = score_policies(answered, make_judges(DEFAULT_JUDGES, {}, client(api_base)))[0]
     means = [1.0, 2 / 3, 0.0]  # "what is soil degradation" against "soil degradation": P 2/4, R 2/2
     mean = sum(means) / 3
     deviation = (sum((value - mean) ** 2 for value in means) / 2) ** 0.5
@@ -109,11 +123,99 @@ def test_the_command_shows_both_judges_beside_the_curves(two_runs, api_base, tmp
     judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", api_base, "--judge_transport", "direct"]
     assert flip(["compare", *two_runs, "--heldout", str(heldout), "--out", str(tmp_path), *judge]) == 0
     out = capsys.readouterr().out
-    assert "under both judges" in out
+    assert "under the same judges" in out
     assert out.count("0.800") == 2
     page = (tmp_path / "compare.html").read_text()
-    assert "Final policies under both judges" in page
+    assert "Final policies under the same judges" in page
     assert "1.000" in page
+
+
+class LengthJudge(Judge):
+    """A judge of another package: the longer, the better."""
+
+    name = "length"
+
+    async def score_group(self, conversation, responses):
+        return [Reward(score=min(1.0, len(response) / 20)) for response in responses]
+
+
+@pytest.fixture
+def entry_points(monkeypatch):
+    """Judges that other packages offer: one that works, one whose package is broken."""
+    group = "open_instruct_flip.judges"
+    module = types.ModuleType("package_of_a_judge")
+    module.LengthJudge = LengthJudge
+    monkeypatch.setitem(sys.modules, "package_of_a_judge", module)
+    points = [
+        EntryPoint("length", "package_of_a_judge:LengthJudge", group),
+        EntryPoint("broken", "no_such_package.judges:Broken", group),
+    ]
+    monkeypatch.setattr(
+        "open_instruct_flip.judges.registry.entry_points",
+        lambda group, name=None: [point for point in points if name in (None, point.name)],
+    )
+
+
+def judged(names, tmp_path, two_runs, api_base, *options):
+    """Exit code and page of a comparison under these judges: the flip run's response is longer than the other's."""
+    answers = {"flip": "It is lost, all of it.", "llmjudge": "Lost."}
+    rows = [{"run": run, "prompt": INSTRUCTION, "response": answer} for run, answer in answers.items()]
+    heldout = write_lines(tmp_path / "heldout.jsonl", rows)
+    server = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", api_base, "--judge_transport", "direct"]
+    chosen = [part for name in names for part in ("--judge", name)]
+    code = flip(
+        ["compare", *two_runs, "--heldout", str(heldout), "--out", str(tmp_path / "out"), *server, *chosen, *options]
+    )
+    page = tmp_path / "out" / "compare.html"
+    return code, page.read_text() if page.exists() else ""
+
+
+def test_any_judges_can_be_chosen_also_one_of_another_package(entry_points, two_runs, api_base, tmp_path):
+    code, page = judged(["length", "pointwise"], tmp_path, two_runs, api_base)
+    assert code == 0
+    assert "<th>length</th>" in page
+    assert "<th>pointwise</th>" in page
+    assert "<th>flip</th>" not in page
+    assert "0.250" in page
+
+
+def test_a_judge_that_cannot_be_used_is_one_line_before_any_work(entry_points, two_runs, api_base, tmp_path, capsys):
+    for names, options, says in [
+        (["broken"], [], "'broken' of the entry point 'no_such_package.judges:Broken' can't be imported"),
+        (["referee"], [], "no judge is called 'referee'"),
+        (["pointwise"], ["--flip_target", "system"], "--flip_target is no option of the pointwise judge"),
+    ]:
+        code, page = judged(names, tmp_path, two_runs, api_base, *options)
+        assert (code, page) == (2, "")
+        assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_broken_judge_of_another_package_changes_nothing_for_the_others(entry_points, two_runs, api_base, tmp_path):
+    assert judged(["pointwise"], tmp_path, two_runs, api_base)[0] == 0
+
+
+def test_judges_are_chosen_for_held_out_prompts_only(two_runs, capsys):
+    assert flip(["compare", *two_runs, "--judge", "flip"]) == 2
+    assert "--heldout" in capsys.readouterr().err
+
+
+def test_a_judge_that_compares_a_group_compares_the_runs():
+    class Contest(GroupJudge):
+        name = "contest"
+
+        async def compare(self, conversation, responses, counts):
+            return [Reward(score=float("better" in response)) for response in responses]
+
+    answered = {
+        "a": [(ask("x"), ["better"]), (ask("y"), ["better"]), (ask("only a"), ["worse"])],
+        "b": [(ask("x"), ["worse"]), (ask("y"), ["worse"])],
+    }
+    contest = Contest("hosted_vllm/judge", "http://127.0.0.1:9/v1")
+    verdicts = {verdict.run: verdict for verdict in score_policies(answered, [contest])}
+    assert (verdicts["a"].mean, verdicts["b"].mean) == (1.0, 0.0)
+    assert verdicts["a"].prompts == 2  # nobody to compare with at the third
+    with pytest.raises(UsageError, match="no prompt was answered by two"):
+        score_policies({"a": answered["a"]}, [contest])
 
 
 @pytest.fixture(scope="module")

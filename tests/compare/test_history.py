@@ -22,7 +22,7 @@ def steps(run):
 def test_what_is_logged_is_read_back(tmp_path):
     history = RunHistory(tmp_path / "a", name="flip-1", judge="flip", seed=7, config={"lr": 1e-6, "path": tmp_path})
     history.log(1, reward=0.25, kl=0.0)
-    history.log(2, reward=0.5, kl=None, entropy=float("nan"))
+    history.log(2, reward=0.5, kl=None)
     run = read_run(tmp_path / "a")
     assert (run.name, run.judge, run.seed, run.config["lr"]) == ("flip-1", "flip", 7, 1e-6)
     assert run.series("reward") == ([1, 2], [0.25, 0.5])
@@ -32,12 +32,12 @@ def test_what_is_logged_is_read_back(tmp_path):
 
 
 def test_every_line_is_strict_json_with_a_wall_time(tmp_path):
-    RunHistory(tmp_path).log(1, reward=float("inf"))
+    RunHistory(tmp_path).log(1, reward=float("inf"), kl=float("nan"))
     (line,) = (tmp_path / HISTORY_FILE).read_text().splitlines()
     row = json.loads(line, parse_constant=pytest.fail)
     assert row["step"] == 1
     assert row["wall_time_s"] >= 0
-    assert "reward" not in row
+    assert (row["reward"], row["kl"]) == ("Infinity", "NaN")
 
 
 def test_the_name_is_the_folders_when_none_is_given(tmp_path):

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from open_instruct_flip.compare.metrics import METRICS, canonical_rows
+from open_instruct_flip.compare.run import Gap, Run
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 
@@ -69,9 +70,22 @@ def test_records_without_a_step_belong_to_the_last_one():
     assert rows == ({"step": 1, "wall_time_s": 3.0, "reward": 0.5, "kl": 0.1}, {"step": 2})
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, "NaN", None, [1.0], {"bins": []}])
-def test_what_is_no_finite_number_is_left_out(value):
+@pytest.mark.parametrize("value", ["text", None, [1.0], {"bins": []}])
+def test_what_is_no_number_is_left_out(value):
     assert canonical_rows([{"step": 1, "reward": value}])[0] == ({"step": 1},)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "NaN", "-Infinity"])
+def test_what_is_not_finite_is_kept_as_a_gap(value):
+    rows, _ = canonical_rows([{"step": 1, "reward": 0.5}, {"step": 2, "reward": value}, {"step": 3, "reward": value}])
+    run = Run("a", "a", rows=rows)
+    assert run.series("reward") == ([1], [0.5])
+    assert run.gap("reward") == Gap(first=2, count=2)
+    assert run.gap("kl") is None
+
+
+def test_a_step_that_is_not_finite_is_no_step():
+    assert canonical_rows([{"step": math.nan, "reward": 0.5}])[0] == ()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from open_instruct_flip.compare.run import Gap
 from open_instruct_flip.compare.sources import read_any, read_runs
 from open_instruct_flip.compare.wandb_runs import find_log
 from open_instruct_flip.errors import FlipError, UsageError
@@ -17,6 +18,7 @@ run = wandb.init(mode="offline", dir=sys.argv[1], project="p", name="trl-run",
 for step in (1, 2, 3):
     wandb.log({"train/global_step": step, "train/reward": step / 10, "train/kl": 0.5, "table": "text"})
     wandb.log({"train/global_step": step, "heldout_true_rate": step / 4})
+wandb.log({"train/global_step": 4, "train/reward": float("nan")})
 run.finish()
 """
 OPEN_INSTRUCT_SCRIPT = """
@@ -53,6 +55,7 @@ def test_an_offline_wandb_run_of_trl(trl_folder):
     run = read_any(str(trl_folder))
     assert (run.name, run.seed, run.config) == ("trl-run", 3, {"seed": 3, "learning_rate": 1e-6})
     assert run.series("reward") == ([1, 2, 3], [0.1, 0.2, 0.3])
+    assert run.gap("reward") == Gap(first=4, count=1)
     assert run.series("heldout_true_rate") == ([1, 2, 3], [0.25, 0.5, 0.75])
     assert run.logged_as["reward"] == "train/reward"
     seconds, _ = run.series("reward", over="wall_time_s")

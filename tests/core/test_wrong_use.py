@@ -5,8 +5,6 @@ import pytest
 from open_instruct_flip import FlipJudge
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
-from open_instruct_flip.local.models import model_path
-from open_instruct_flip.serve.judge_server import JudgeServer, ServerConfig
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -36,24 +34,6 @@ async def test_a_model_without_a_provider_is_refused_with_the_name_to_write():
     async with FlipJudge("Qwen/Qwen3-4B", URL) as judge:
         with pytest.raises(JudgeUnusableError, match="write hosted_vllm/Qwen/Qwen3-4B"):
             await judge.score([{"role": "user", "content": "x"}], ["y"])
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"port": 99_999}, "--port is 1 to 65535"),
-        ({"vllm_python": "/nowhere/python"}, "/nowhere/python is no program"),
-        ({"extra_args": "--name 'x"}, "can't be parted"),
-    ],
-)
-def test_a_server_that_cannot_start_is_refused(options, words):
-    with pytest.raises(UsageError, match=words):
-        JudgeServer(model_path("judge"), ServerConfig(**options)).start()
-
-
-def test_an_ipv6_host_stands_in_brackets():
-    server = JudgeServer(model_path("judge"), ServerConfig(host="::1", port=8001, backend="transformers"))
-    assert server.api_base == "http://[::1]:8001/v1"
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
-"""The training scripts and the judge server's script, as far as they go without a GPU."""
+"""The training scripts, as far as they go without a GPU."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,8 @@ def flags(script, *arguments, **environment):
     done = run(script, "--dry_run", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     parsed: dict[str, list[str]] = {}
-    for word in shlex.split(done.stdout)[4:]:
+    words = shlex.split(done.stdout)
+    for word in words[words.index("train") + 1 :]:
         if word.startswith("--"):
             parsed[word] = []
             name = word
@@ -108,9 +109,54 @@ def test_wandb_is_offline_without_a_key(tmp_path):
 @pytest.mark.parametrize(("script", "judge"), [(FLIP, "flip"), (BASELINE, "pointwise")])
 def test_local_profile_is_the_local_trainer(script, judge):
     done = run(script, "--profile", "local", "--dry_run", "--steps", "3")
-    command = shlex.split(done.stdout)
-    assert command[0].endswith(".venv/bin/flip")
+    make, _, train = done.stdout.partition(" && ")
+    assert shlex.split(make) == ["make", "-s", "-C", str(ROOT), ".venv/ready"]
+    command = shlex.split(train)
+    assert command[0] == str(ROOT / ".venv/bin/flip")
     assert command[1:] == ["local", "train", "--judge", judge, "--steps", "3"]
+
+
+ECHO = """#!{python}
+import json, os, sys
+names = ("PYTHONPATH", "WANDB_MODE", "HOSTED_VLLM_API_BASE", "VLLM_ALLOW_INSECURE_SERIALIZATION")
+print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in names]]))
+"""
+
+
+@pytest.mark.parametrize("profile", ["paper", "single_gpu"])
+def test_a_dry_runs_line_pasted_into_a_bare_shell_runs_what_the_script_runs(profile, tmp_path):
+    interpreter = tmp_path / "my python"
+    interpreter.write_text(ECHO.format(python=sys.executable))
+    interpreter.chmod(0o755)
+    chosen = {
+        "PYTHON": str(interpreter),
+        "PYTHONPATH": "/other path",
+        "NETRC": str(tmp_path / "none"),
+        "JUDGE_URLS": "http://a:1/v1,http://b:2/v1",
+    }
+    ran = run(FLIP, "--profile", profile, "--exp_name", "my run", **chosen)
+    line = run(FLIP, "--profile", profile, "--exp_name", "my run", "--dry_run", **chosen).stdout
+    pasted = subprocess.run(["bash", "-c", line], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert json.loads(pasted.stdout) == json.loads(ran.stdout)
+    _, (path, mode, url, insecure) = json.loads(ran.stdout)
+    assert (path, mode, url) == (f"{ROOT}:/other path", "offline", "http://a:1/v1")
+    assert insecure == ("1" if profile == "single_gpu" else None)
+
+
+INHERITED = {"HOSTED_VLLM_API_BASE", "WANDB_API_KEY", "NETRC", "WANDB_MODE", "PROFILE"}
+"""Variables that the recipe reads and does not own, and the profile, which has its option."""
+
+
+@pytest.mark.parametrize("script", [FLIP, BASELINE])
+def test_help_names_profiles_and_variables_and_needs_nothing(script):
+    done = run(script, "--help", PATH="/usr/bin:/bin")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    listed = set(re.findall(r"^ +([A-Z_]+)=", done.stdout, flags=re.MULTILINE))
+    text = (ROOT / "scripts/train/recipe.sh").read_text() + (ROOT / script).read_text()
+    assert listed | INHERITED == set(re.findall(r"\$\{([A-Z_]+):?-", text)) | {"PROFILE"}
+    for words in ("--profile single_gpu", "profile paper", "flip train --help", "NUM_NODES=3", "RUN_NAME=grpo_"):
+        assert words in done.stdout
 
 
 def test_unknown_profile():
@@ -127,74 +173,3 @@ def test_machine_without_gpu_is_told_of_the_local_profile(interpreter):
     assert done.stderr.count("\n") == 1
     assert "--profile local" in done.stderr
     assert "Open Instruct" in done.stderr
-
-
-@pytest.fixture
-def fake_vllm(tmp_path):
-    """A `vllm` command that writes down its arguments and answers /health after a moment."""
-
-    def write(body):
-        command = tmp_path / "vllm"
-        command.write_text(f"#!{sys.executable}\n{body}")
-        command.chmod(0o755)
-        return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-
-    return write
-
-
-SERVES = """
-import sys, http.server, pathlib
-pathlib.Path(__file__).with_name("arguments").write_text("\\n".join(sys.argv[1:]))
-class Health(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == "/health" else 404)
-        self.end_headers()
-port = int(sys.argv[sys.argv.index("--port") + 1])
-http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
-"""
-
-
-def test_judge_server_says_when_it_is_ready_and_ends_with_its_script(fake_vllm, tmp_path, unused_tcp_port):
-    environment = os.environ | fake_vllm(SERVES) | {"PORT": str(unused_tcp_port), "DATA_PARALLEL": "4"}
-    command = ["bash", str(ROOT / "scripts/serve_judge.sh"), "--enforce-eager"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            ready = server.stdout.readline()
-            assert f"JUDGE_URLS=http://127.0.0.1:{unused_tcp_port}/v1" in ready
-            assert "JUDGE_MODEL=hosted_vllm/Qwen/Qwen3-4B" in ready
-        finally:
-            server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 143
-    arguments = (tmp_path / "arguments").read_text().splitlines()
-    assert arguments[:2] == ["serve", "Qwen/Qwen3-4B"]
-    assert arguments[arguments.index("--data-parallel-size") + 1] == "4"
-    assert {"--enable-prefix-caching", "--enforce-eager"} <= set(arguments)
-    assert _refuses(unused_tcp_port)
-
-
-def test_judge_server_that_ends_early_is_an_error(fake_vllm, unused_tcp_port):
-    environment = os.environ | fake_vllm("import sys; sys.exit('no GPU')") | {"PORT": str(unused_tcp_port)}
-    command = ["bash", str(ROOT / "scripts/serve_judge.sh")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "ended before it was ready" in done.stderr
-
-
-@pytest.mark.skipif(shutil.which("vllm") is not None, reason="tells what a machine without vLLM is told")
-def test_judge_server_without_vllm():
-    done = run("scripts/serve_judge.sh")
-    assert done.returncode == 2
-    assert "flip serve judge" in done.stderr
-
-
-def _refuses(port):
-    """Whether nothing listens on a port of this machine any more, within a few seconds."""
-    import socket
-
-    for _ in range(50):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return True
-        time.sleep(0.1)
-    return False

@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from open_instruct_flip.commands.main import run
 from open_instruct_flip.local import examples, training
 from open_instruct_flip.local.build import build_models
 from open_instruct_flip.local.build_config import BuildConfig
@@ -33,6 +35,24 @@ def test_a_short_build_makes_both_models_and_their_report(tmp_path):
     assert 0.7e6 < sizes["judge"][1] < 1.1e6
     assert sizes["policy"][0] == "olmo3"
     assert 0.9e6 < sizes["policy"][1] < 1.3e6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--batch_size", "0"], "--batch_size must be at least 1, got 0"),
+        (["--policy_steps", "-1"], "--policy_steps must be at least 1, got -1"),
+        (["--evaluated", "1"], "--evaluated must be at least 2, got 1"),
+        (["--share_of_scores", "1.5"], "--share_of_scores must be 0 to 1, got 1.5"),
+        (["--policy_keep", "nan"], "--policy_keep must be 0 to 1, got nan"),
+    ],
+)
+def test_a_build_that_cannot_work_is_refused_in_one_line(arguments, says, tmp_path, capsys):
+    assert run(["local", "build-models", "--out", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_shared_prefix_changes_nothing_but_the_time():
