@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.together import together
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.conversation import Message, check_conversation
 from open_instruct_flip.errors import UsageError
@@ -135,7 +136,7 @@ async def _score_all(answered: Answered, judges: Sequence[Judge]) -> list[Verdic
         if not judged:
             raise UsageError(f"the {judge.name} judge compares the runs, and no prompt was answered by two of them")
         async with judge:
-            shares = await asyncio.gather(*(_shares(judge, prompt) for prompt in judged))
+            shares = await together(_shares(judge, prompt) for prompt in judged)
         for run in answered:
             verdicts.append(_verdict(run, judge.name, [share[run] for share in shares if run in share]))
     return verdicts

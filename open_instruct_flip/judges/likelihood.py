@@ -11,7 +11,6 @@ that is likely anyway gains nothing (as in MIPO, arXiv 2603.19294), and 0.88 whe
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import HiddenInstruction, Message, Target, hide_instruction
 from open_instruct_flip.errors import JudgeUnusableError
 from open_instruct_flip.judges.base import Judge, failed_request, shared_by_twins
@@ -95,7 +95,7 @@ class LikelihoodJudge(Judge):
         except RequestFailed as error:
             failed = failed_request(error)
             return [replace(failed, usage=share) for share in split_usage(failed.usage, len(responses))]
-        rewards = await asyncio.gather(*(self._gain(hidden, response, baseline.tokens) for response in responses))
+        rewards = await together(self._gain(hidden, response, baseline.tokens) for response in responses)
         shares = split_usage(baseline.usage, len(responses))
         return [replace(reward, usage=reward.usage + share) for reward, share in zip(rewards, shares, strict=True)]
 
@@ -106,9 +106,11 @@ class LikelihoodJudge(Judge):
         up to there. That is exact for any tokenizer and chat template.
         """
         other = "?" if hidden.instruction.strip().startswith(".") else "."
-        (known, _), (probe, _) = await asyncio.gather(
-            self._ask_how_likely(hidden.context, NO_RESPONSE, hidden.instruction),
-            self._ask_how_likely(hidden.context, NO_RESPONSE, other),
+        (known, _), (probe, _) = await together(
+            [
+                self._ask_how_likely(hidden.context, NO_RESPONSE, hidden.instruction),
+                self._ask_how_likely(hidden.context, NO_RESPONSE, other),
+            ]
         )
         tokens, others = self._tokens(known), self._tokens(probe)
         both = zip(tokens, others, strict=False)

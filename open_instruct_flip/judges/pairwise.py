@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.asking import Asked
@@ -72,16 +72,14 @@ class PairwiseJudge(GroupJudge):
     ) -> list[Reward]:
         pairs = pairs_to_compare(len(responses), self.config.max_pairs, self.random(conversation, responses))
         orders = [order for a, b in pairs for order in ((a, b), (b, a))]
-        asked = await asyncio.gather(
-            *(
-                self.ask_about(
-                    [responses[a], responses[b]],
-                    lambda first, second: self.build_messages(conversation, first, second),
-                    choice,
-                    SCHEMA,
-                )
-                for a, b in orders
+        asked = await together(
+            self.ask_about(
+                [responses[a], responses[b]],
+                lambda first, second: self.build_messages(conversation, first, second),
+                choice,
+                SCHEMA,
             )
+            for a, b in orders
         )
         answers = [_Answer(*order, one) for order, one in zip(orders, asked, strict=True)]
         return [_reward(number, answers, counts) for number in range(len(responses))]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message, hide_instruction
 from open_instruct_flip.judges.asking import ReplyJudge, Schema
 from open_instruct_flip.judges.base import shared_by_twins
@@ -21,7 +21,7 @@ class ResponseJudge(ReplyJudge):
 
     async def score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         distinct = list(dict.fromkeys(responses))
-        judged = await asyncio.gather(*(self.score_response(conversation, response) for response in distinct))
+        judged = await together(self.score_response(conversation, response) for response in distinct)
         return shared_by_twins(responses, dict(zip(distinct, judged, strict=True)))
 
     async def score_response(self, conversation: Sequence[Message], response: str) -> Reward:

@@ -12,6 +12,7 @@ from open_instruct import data_loader
 from open_instruct.utils import ArgumentParserPlus
 
 from open_instruct_flip.client.probe import probe
+from open_instruct_flip.client.together import together
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.failures.trial import trial
 from open_instruct_flip.integrations.open_instruct.mixer import needed_judges
@@ -64,7 +65,7 @@ async def ask_judges(judges: Sequence[type[Judge]], options: FlipOptions) -> Non
         UsageError: An endpoint can't be reached, does not serve the model, or gives no verdict of such a judge.
     """
     endpoints = options.client.endpoints() if judges else ()
-    problems = await asyncio.gather(*(_problem(judges, options, endpoint) for endpoint in endpoints))
+    problems = await together(_problem(judges, options, endpoint) for endpoint in endpoints)
     for endpoint, problem in zip(endpoints, problems, strict=True):
         if problem is not None:
             where = endpoint or "its provider"

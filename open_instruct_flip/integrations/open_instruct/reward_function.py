@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from open_instruct.ground_truth_utils import RewardConfig
 
+from open_instruct_flip.client.together import together
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
@@ -89,8 +89,8 @@ class GroupRewardFunction:
         if not self._config.apply_verifiable_reward:
             return []
         requests = _requests(self._config.verifier_functions, predictions, ground_truths, datasets, queries)
-        judged = await asyncio.gather(
-            *(r.verifier.judge_group(r.predictions, r.label, r.query, self._guard(r.verifier)) for r in requests)
+        judged = await together(
+            r.verifier.judge_group(r.predictions, r.label, r.query, self._guard(r.verifier)) for r in requests
         )
         return [_Judged(*pair) for pair in zip(requests, judged, strict=True)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from statistics import fmean
 from typing import Any, TypeVar
 
+from open_instruct_flip.client.together import together
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.rates import failure_rates
@@ -114,11 +114,9 @@ class JudgeReward:
         return [self._reader.read(*given) for given in zip(prompts, completions, token_ids, strict=True)]
 
     async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[Reward]]:
-        return await asyncio.gather(
-            *(
-                self._guard.score(rollouts[members[0]].conversation, [rollouts[i].response for i in members])
-                for members in groups
-            )
+        return await together(
+            self._guard.score(rollouts[members[0]].conversation, [rollouts[i].response for i in members])
+            for members in groups
         )
 
     def _log(
