@@ -89,7 +89,13 @@ def _judge_failure(error: BaseException | None) -> str | None:
 
 
 def _fail(error: FlipError, code: int) -> int:
-    from open_instruct_flip.integrations.open_instruct.options import in_our_flags
-
-    print(f"flip train: error: {in_our_flags(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+    print(f"flip train: error: {_in_our_flags(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
     return code
+
+
+def _in_our_flags(text: str) -> str:
+    try:
+        from open_instruct_flip.integrations.open_instruct.options import in_our_flags
+    except ImportError:  # what the flags are made of may be what is missing
+        return text
+    return in_our_flags(text)
