@@ -43,7 +43,7 @@ class ClientConfig:
     judge_transport: TransportName = field(
         default="litellm",
         metadata={
-            "help": "litellm works for every provider; direct sends the same body with less CPU (hosted_vllm only)"
+            "help": "litellm works for every provider; direct (hosted_vllm only) sends the same without importing it"
         },
     )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
+import os
 import time
 import weakref
 from dataclasses import replace
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 STARTS_PER_TURN = 2
 """How many requests start in one turn of the event loop. A policy engine may run on it: hundreds that start at once, as
 the groups of a batch do, would hold it up for 20 ms on the direct route."""
+EXIT_TIMEOUT_S = 2.0
 
 Key = tuple[asyncio.AbstractEventLoop, ClientConfig, str | None]
 
@@ -82,19 +86,23 @@ class Connections:
         """Close them, unless another user is left."""
         self.users.discard(user)
         if not self.users:
-            self._closing.set()
-            await self._life
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close them, whoever uses them."""
+        self._closing.set()
+        await self._life
 
     async def _live(self) -> None:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await self._closing.wait()
-        finally:
-            _OPEN.pop(self._key, None)  # a closed loop would be kept for as long as they are
-            await self._transport.aclose()
+        _OPEN.pop(self._key, None)  # a closed loop would be kept for as long as they are
+        await self._transport.aclose()
 
 
 # Clients with the same configuration and key share connections and slots, on each loop.
 _OPEN: dict[Key, Connections] = {}
+_PROCESS = os.getpid()
 
 
 async def join(config: ClientConfig, user: object) -> Connections:
@@ -121,6 +129,18 @@ async def leave(user: object) -> None:
 def _forget_closed_loops() -> None:
     for key in [key for key in _OPEN if key[0].is_closed()]:  # closed by hand, without cancelling their tasks
         del _OPEN[key]
+
+
+@atexit.register
+def _close_running_loops() -> None:
+    """Close what loops hold that nobody will ever end, such as a trainer's in a thread of its own."""
+    if os.getpid() != _PROCESS:
+        return  # a forked process has the loops, but not the threads that run them
+    for (loop, _, _), shared in list(_OPEN.items()):
+        if loop.is_running():
+            closing = asyncio.run_coroutine_threadsafe(shared.aclose(), loop)
+            with contextlib.suppress(TimeoutError):
+                closing.result(timeout=EXIT_TIMEOUT_S)
 
 
 def _transport_class(config: ClientConfig) -> type[DirectTransport] | type[LitellmTransport]:

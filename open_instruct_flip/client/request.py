@@ -114,8 +114,8 @@ def read_completion(body: Any, *, where: str) -> Completion:
     """
     try:
         choices = body["choices"]
-        texts = tuple(_text(choice["message"]) for choice in choices)
         finish_reasons = tuple(choice.get("finish_reason") or "" for choice in choices)
+        texts = tuple(_text(choice["message"], end) for choice, end in zip(choices, finish_reasons, strict=True))
         used = body.get("usage") or {}
         usage = Usage(used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0, 1)
     except (KeyError, TypeError, AttributeError) as error:
@@ -129,12 +129,13 @@ def read_completion(body: Any, *, where: str) -> Completion:
     return Completion(texts, finish_reasons, usage, prompt_logprobs=body.get("prompt_logprobs"))
 
 
-def _text(message: Any) -> str:
+def _text(message: Any, finish_reason: str) -> str:
     for field in TEXT_FIELDS:
         text = message.get(field)
         if isinstance(text, str) and text.strip():
-            # Without its tag, a thought that was cut off would pass for an answer.
-            return text if field == TEXT_FIELDS[0] else f"<think>{text}"
+            # Without its tag, a thought that was cut off would pass for an answer. A finished one that nothing follows
+            # is the answer: with thinking switched off, a server's reasoning parser takes all of it for a thought.
+            return text if field == TEXT_FIELDS[0] or finish_reason == "stop" else f"<think>{text}"
     return ""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError, JudgeRefusedError, JudgeUnusableError
 from open_instruct_flip.failures.config import FailureConfig
@@ -165,7 +166,7 @@ class OutageGuard:
 
 def judge_place(client: ClientConfig) -> str:
     """The judge model and where it is asked, for messages."""
-    return f"{client.llm_judge_model} at {', '.join(url or 'its provider' for url in client.endpoints())}"
+    return f"{client.llm_judge_model} at {', '.join(shown_url(url or 'its provider') for url in client.endpoints())}"
 
 
 def _outage(rewards: Sequence[Reward]) -> str | None:

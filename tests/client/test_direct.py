@@ -113,6 +113,20 @@ from open_instruct_flip import FlipJudge
 judge = FlipJudge("hosted_vllm/judge", sys.argv[1], cache_dir=sys.argv[2])
 print(judge.score_sync([{"role": "user", "content": "x"}], ["y"])[0].error)
 """
+ON_A_LOOP_THAT_NOBODY_ENDS = """
+import asyncio, sys, threading
+from open_instruct_flip import FlipJudge
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+judge = FlipJudge("hosted_vllm/judge", sys.argv[1], judge_transport=sys.argv[2])
+scored = judge.score([{"role": "user", "content": "x"}], ["y"])
+print(asyncio.run_coroutine_threadsafe(scored, loop).result()[0].error)
+"""
+
+
+@pytest.mark.parametrize("transport", ["litellm", "direct"])
+def test_a_trainers_loop_ends_with_the_process_without_a_word(transport, judge_double):
+    assert run_python(ON_A_LOOP_THAT_NOBODY_ENDS, judge_double().api_base, transport) == ("None\n", "")
 
 
 def test_a_forked_process_can_judge_too(judge_double):

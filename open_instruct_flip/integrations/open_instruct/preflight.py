@@ -13,6 +13,7 @@ from open_instruct.utils import ArgumentParserPlus
 
 from open_instruct_flip.client.probe import probe
 from open_instruct_flip.client.together import together
+from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.failures.trial import trial
 from open_instruct_flip.integrations.open_instruct.mixer import needed_judges
@@ -68,9 +69,9 @@ async def ask_judges(judges: Sequence[type[Judge]], options: FlipOptions) -> Non
     problems = await together(_problem(judges, options, endpoint) for endpoint in endpoints)
     for endpoint, problem in zip(endpoints, problems, strict=True):
         if problem is not None:
-            where = endpoint or "its provider"
+            where = shown_url(endpoint or "its provider")
             raise UsageError(f"the judge {options.client.llm_judge_model} at {where} gave no verdict {problem}")
-        logger.info("judge endpoint %s answers", endpoint)
+        logger.info("judge endpoint %s answers", shown_url(endpoint or "of its provider"))
 
 
 async def _problem(judges: Sequence[type[Judge]], options: FlipOptions, endpoint: str | None) -> str | None:
