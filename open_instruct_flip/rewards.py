@@ -110,6 +110,7 @@ class Reward:
             "recall": self.recall,
             "error": None if self.error is None else self.error.value,
             "detail": self.detail,
+            "truncated": self.truncated,
             "usage": {
                 "prompt_tokens": self.usage.prompt_tokens,
                 "completion_tokens": self.usage.completion_tokens,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,8 @@ from open_instruct_flip.errors import UsageError
 
 if TYPE_CHECKING:
     from open_instruct_flip.data.manifest import Manifest
-    from open_instruct_flip.data.rows import Row
-    from open_instruct_flip.data.validate import Finding
+    from open_instruct_flip.data.validate import DatasetFinding
+    from open_instruct_flip.rows.files import Row
 
 ROWS_SHOWN = 12
 ROWS_PER_UPDATE = 100
@@ -56,10 +58,9 @@ def build(
     from open_instruct_flip.data.build import build as build_datasets
     from open_instruct_flip.data.build import open_source, shortfall
     from open_instruct_flip.data.publish import publish
-    from open_instruct_flip.data.rows import row_count
 
-    about, rows = open_source(source, inputs, split, revision)
-    with _progress(rows, row_count(inputs or (about.name,), split)) as counted:
+    about, rows, count = open_source(source, inputs, split, revision)
+    with _progress(rows, count) as counted:
         folders, manifest = build_datasets(
             counted, about, out, config, decontaminate=decontaminate, overwrite=overwrite
         )
@@ -84,6 +85,7 @@ def build(
     "--flip_target", type=click.Choice(TARGETS), default="last_user", show_default=True, help="What FLIP infers."
 )
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON list.")
 def validate(
     path_or_name: str,
     split: str | None,
@@ -93,6 +95,7 @@ def validate(
     max_prompt_token_length: int | None,
     flip_target: Target,
     strict: bool,
+    as_json: bool,
 ) -> int:
     """Check a dataset before training. Exit code 1 when training would lose rows or rewards."""
     from open_instruct_flip.data.validate import validate_dataset
@@ -108,10 +111,12 @@ def validate(
         flip_target=flip_target,
         split=split,
     )
-    if not findings:
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    elif findings:
+        _print_findings(findings)
+    else:
         click.echo(f"{path_or_name}: nothing to complain about")
-        return 0
-    _print_findings(findings)
     return int(strict or any(finding.severity == "error" for finding in findings))
 
 
@@ -127,14 +132,15 @@ def convert(
     path_or_name: str, out: Path, label: str, first_turn: bool, split: str, skip_bad_rows: bool, overwrite: bool
 ) -> None:
     """Convert prompt, instruction, messages, Alpaca, ShareGPT or WildChat rows, unfiltered."""
-    from open_instruct_flip.data.bad_rows import BadRows
     from open_instruct_flip.data.convert import convert as convert_rows
-    from open_instruct_flip.data.rows import read_rows, row_count
+    from open_instruct_flip.data.prompts import BadRows
+    from open_instruct_flip.rows.files import RowSource
 
     if out.exists() and Path(path_or_name).exists() and out.samefile(path_or_name):
         raise UsageError(f"--out {out} is what is to be converted; give another file")
     bad_rows = BadRows(skip_bad_rows)
-    with _progress(read_rows(path_or_name, split=split), row_count([path_or_name], split)) as rows:
+    source = RowSource.find(path_or_name, split)
+    with _progress(source.rows(), source.num_rows()) as rows:
         count = convert_rows(rows, out, label=label, first_turn=first_turn, bad_rows=bad_rows, overwrite=overwrite)
     for place in bad_rows.named:
         click.echo(f"skipped {place}", err=True)
@@ -179,7 +185,7 @@ def _print_counts(manifest: Manifest) -> None:
         click.echo(f"skipped {place}", err=True)
 
 
-def _print_findings(findings: Iterable[Finding]) -> None:
+def _print_findings(findings: Iterable[DatasetFinding]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,85 +17,119 @@ from open_instruct_flip.score.config import ScoreConfig
 
 if TYPE_CHECKING:
     from open_instruct_flip.judges.base import Judge
+    from open_instruct_flip.rows.files import RowSource
+    from open_instruct_flip.score.output import PartialOutput, StreamedOutput
     from open_instruct_flip.score.summary import Summary
 
 INTERRUPTED = 130
+STDOUT = "-"
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN")
+@click.argument("out", metavar="OUT")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON")
 @config_options(config=ScoreConfig, client=ClientConfig)
 @judge_options
-def score(source: Path, out: Path, config: ScoreConfig, client: ClientConfig, judge_options: Mapping[str, Any]) -> int:
+def score(
+    source: str,
+    out: str,
+    as_json: bool,
+    config: ScoreConfig,
+    client: ClientConfig,
+    judge_options: Mapping[str, Any],
+) -> int:
     """Score the responses in IN with a judge, into OUT.
 
-    Both are .jsonl or .parquet. A row of IN has `messages` or `prompt`, and `responses` or `response`; OUT gets one
-    row per response. The same command goes on where an interrupted one stopped.
+    IN is a .jsonl, .jsonl.gz, .json or .parquet file, a folder or hub dataset of them, or - for JSON lines on standard
+    input; OUT is .jsonl, .jsonl.gz or .parquet, or - for standard output. A row of IN has `messages` or `prompt`, and
+    `responses` or `response`; OUT gets one row per response. The same command goes on where an interrupted one stopped.
     """
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judges.registry import judge_class
-    from open_instruct_flip.score.run import check_run
+    from open_instruct_flip.rows.files import RowSource
+    from open_instruct_flip.score.check import check_run
+    from open_instruct_flip.score.settings import reward_settings
 
+    if as_json and out == STDOUT:
+        raise UsageError("--json prints the summary on standard output, where OUT - writes the rows; name a file")
     judge = judge_class(config.judge).from_options(judge_options, client)
-    check_run(source, out, judge, config)
-    check_endpoints(client)
+    rows = RowSource.find(source, config.split)
+    file = None if out == STDOUT else Path(os.path.realpath(out) if os.path.islink(out) else out)
+    check_run(rows, file, judge, config)
+    settings = reward_settings(rows, judge, config, check_endpoints(client))
     try:
-        summary = _score(source, out, judge, config)
+        summary = _score(rows, _output(file, settings, config), judge, config)
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {_how_to_go_on(out, config)}", err=True)
+        click.echo(f"interrupted{_how_to_go_on(rows, file, config)}", err=True)
         return INTERRUPTED
     except (UsageError, MissingDependencyError):
         raise
     except FlipError as error:
-        raise type(error)(f"{error}; {_how_to_go_on(out, config)}") from error
-    _print_summary(summary, out, config)
-    _check_failures(summary, out, config)
+        raise type(error)(f"{error}{_how_to_go_on(rows, file, config)}") from error
+    _report(summary, settings, file, config, as_json)
+    _check_failures(summary, _how_to_go_on(rows, file, config), config)
     return 0
 
 
-def _score(source: Path, out: Path, judge: Judge, config: ScoreConfig) -> Summary:
+def _output(file: Path | None, settings: Mapping[str, Any], config: ScoreConfig) -> PartialOutput | StreamedOutput:
+    from open_instruct_flip.score.output import PartialOutput, StreamedOutput
+
+    return StreamedOutput() if file is None else PartialOutput(file, settings, restart=config.restart)
+
+
+def _score(source: RowSource, output: PartialOutput | StreamedOutput, judge: Judge, config: ScoreConfig) -> Summary:
     import asyncio
 
     from rich.console import Console
 
     from open_instruct_flip.score.progress import shown
-    from open_instruct_flip.score.rows import input_size
 
-    with shown(input_size(source), Console(stderr=True)) as watch:
+    with shown(source.size(), Console(stderr=True)) as watch:
         if config.ray:
             from open_instruct_flip.score.on_ray import score_file_on_ray
 
-            return score_file_on_ray(source, out, judge, config, watch)
+            return score_file_on_ray(source, output, judge, config, watch)
         from open_instruct_flip.score.run import score_file
 
-        return asyncio.run(score_file(source, out, judge, config, watch))
+        return asyncio.run(score_file(source, output, judge, config, watch))
 
 
-def _how_to_go_on(out: Path, config: ScoreConfig) -> str:
+def _how_to_go_on(source: RowSource, out: Path | None, config: ScoreConfig) -> str:
+    if out is None:
+        return ""
+    if not (source.files or source.commit):
+        return f"; what is finished is kept in {out}.partial"
     command = "the same command without --restart" if config.restart else "the same command"
-    return f"what is finished is kept in {out}.partial, {command} goes on from there"
+    return f"; what is finished is kept in {out}.partial, {command} goes on from there"
 
 
-def _print_summary(summary: Summary, out: Path, config: ScoreConfig) -> None:
+def _report(
+    summary: Summary, settings: Mapping[str, Any], out: Path | None, config: ScoreConfig, as_json: bool
+) -> None:
+    """Print the summary, write it beside a finished OUT, and warn of what deserves a second look."""
     from rich.console import Console
 
-    from open_instruct_flip.score.table import invalid_note, summary_table
+    from open_instruct_flip.score.report import summary_json, summary_table, warnings
 
-    if not summary.num_responses:
-        click.echo("the input holds no rows", err=True)
-    Console().print(summary_table(summary, config.prices()))
-    click.echo(out)
-    if note := invalid_note(summary):
-        click.echo(note, err=True)
+    text = json.dumps(summary_json(summary, settings, config.prices()), indent=1)
+    if as_json:
+        click.echo(text)
+    else:
+        Console(stderr=out is None).print(summary_table(summary, config.prices()))
+    if out is not None and summary.failure_rate <= config.max_failure_rate:
+        out.with_name(f"{out.name}.summary.json").write_text(f"{text}\n", "utf-8")
+        click.echo(out, err=as_json)
+    for warning in warnings(summary):
+        click.echo(f"flip: warning: {warning}", err=True)
 
 
-def _check_failures(summary: Summary, out: Path, config: ScoreConfig) -> None:
+def _check_failures(summary: Summary, how_to_go_on: str, config: ScoreConfig) -> None:
     """Raise FlipError when too many responses have no reward."""
-    if summary.num_failures and summary.num_failures == summary.num_responses:
-        raise FlipError(f"every response failed, the first with {summary.first_failure}; the rows are in {out}")
+    if summary.num_bad and summary.num_bad == summary.num_responses:
+        raise FlipError("no row of the input can be judged; `detail` says why")
     if summary.failure_rate > config.max_failure_rate:
         raise FlipError(
-            f"{summary.failure_rate:.2%} of the responses failed, more than --max_failure_rate "
-            f"{config.max_failure_rate:g} allows, the first with {summary.first_failure}; the rows are in {out}"
+            f"{summary.failure_rate:.2%} of the judgements failed, more than --max_failure_rate "
+            f"{config.max_failure_rate:g} allows, the first with {summary.first_failure}{how_to_go_on}"
         )

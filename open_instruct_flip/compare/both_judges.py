@@ -16,11 +16,13 @@ from typing import Any
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.together import together
 from open_instruct_flip.compare.run import Run
-from open_instruct_flip.conversation import Message, check_conversation
+from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
+from open_instruct_flip.rows.files import Row, read_rows
+from open_instruct_flip.rows.shapes import BadRowError, read_group
 
 DEFAULT_JUDGES = ("flip", "pointwise")
 POLICY_DIR = "policy"
@@ -55,23 +57,16 @@ class Verdict:
 
 
 def read_heldout(file: Path) -> list[HeldoutRow]:
-    """Read held-out prompts: JSON lines with `prompt` or `messages`, and per run `run` with `response(s)`.
+    """Read held-out prompts: rows of any known shape (`rows.shapes.read_group`), those with responses with their `run`.
 
     Raises:
-        UsageError: A line has no prompt, or only one of `run` and `responses`; or only some lines have them.
+        UsageError: A row has no prompt, or only one of `run` and responses; or only some rows have them.
     """
-    rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(_heldout_row(json.loads(line)))
-        except ValueError as error:  # broken JSON and UsageError alike
-            raise UsageError(f"{file}, line {number}: {error}") from None
+    rows = [_heldout_row(row) for row in read_rows(file)]
     if not rows:
         raise UsageError(f"{file} holds no prompt")
     if len({row.run is None for row in rows}) > 1:
-        raise UsageError(f"{file}: some lines have a run's responses and some only a prompt; give one kind")
+        raise UsageError(f"{file}: some rows have a run's responses and some only a prompt; give one kind")
     return rows
 
 
@@ -181,15 +176,14 @@ def _verdict(run: str, judge: str, rewards: Sequence[Sequence[Reward]]) -> Verdi
     )
 
 
-def _heldout_row(row: Any) -> HeldoutRow:
-    if not isinstance(row, dict) or not ({"prompt", "messages"} & row.keys()):
-        raise UsageError("a line is a JSON object with 'prompt' or 'messages'")
-    prompt: Any = row.get("messages", row.get("prompt"))
-    conversation: list[Message] = [Message(role="user", content=prompt)] if isinstance(prompt, str) else prompt
-    check_conversation(conversation)
-    responses = row.get("responses", [row["response"]] if "response" in row else [])
-    if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
-        raise UsageError("'responses' is a list of texts")
-    if bool(responses) != ("run" in row):
-        raise UsageError("responses and the 'run' that wrote them go together; this line has only one of them")
-    return HeldoutRow(conversation, str(row["run"]) if "run" in row else None, responses)
+def _heldout_row(row: Row) -> HeldoutRow:
+    try:
+        if row.fault:
+            raise BadRowError(row.fault)
+        conversation, responses = read_group(row.columns)
+        run = row.columns.get("run")
+        if bool(responses) != (run is not None):
+            raise BadRowError("responses and the 'run' that wrote them go together; this row has only one of them")
+    except BadRowError as error:
+        raise UsageError(f"{row.place}: {error}") from None
+    return HeldoutRow(conversation, None if run is None else str(run), responses)

@@ -10,11 +10,11 @@ from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.data.decontaminate import Benchmarks
 from open_instruct_flip.data.labels import FLIP_LABEL
 from open_instruct_flip.data.manifest import Manifest, Source
-from open_instruct_flip.data.rows import Row, hub_revision, read_rows
+from open_instruct_flip.data.prompts import KNOWN_COLUMNS
 from open_instruct_flip.data.selection import select_prompts
-from open_instruct_flip.data.shapes import KNOWN_COLUMNS
 from open_instruct_flip.data.write import Dataset, check_free, write_datasets
 from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.rows.files import Row, RowSource
 
 WILDCHAT = "allenai/WildChat-1M"
 WILDCHAT_COLUMNS = ("conversation", "language", "toxic", "redacted")
@@ -22,7 +22,7 @@ WILDCHAT_COLUMNS = ("conversation", "language", "toxic", "redacted")
 
 def open_source(
     name: str, inputs: Sequence[str] = (), split: str = "train", revision: str | None = None
-) -> tuple[Source, Iterator[Row]]:
+) -> tuple[Source, Iterator[Row], int | None]:
     """The rows of local inputs, or else of a hub dataset, whose newest revision is looked up and recorded.
 
     Args:
@@ -31,15 +31,20 @@ def open_source(
         split: Split of a folder or hub dataset.
         revision: Commit, branch or tag of a hub dataset; its default branch when None.
 
+    Returns:
+        What the manifest says of the source, the rows, and how many there are where that is known.
+
     Raises:
         UsageError: An input is missing or of an unknown format, or the hub does not have the dataset.
     """
     if inputs:
-        streams = [read_rows(path, split=split, columns=KNOWN_COLUMNS) for path in inputs]
-        return Source(", ".join(inputs), split), (row for rows in streams for row in rows)
+        files = [RowSource.find(path, split) for path in inputs]
+        counts = [source.num_rows() for source in files]
+        rows = (row for source in files for row in source.rows(KNOWN_COLUMNS))
+        return Source(", ".join(inputs), split), rows, None if None in counts else sum(filter(None, counts))
     name, columns = (WILDCHAT, WILDCHAT_COLUMNS) if name == "wildchat" else (name, None)
-    commit = hub_revision(name, revision)
-    return Source(name, split, commit), read_rows(name, split=split, columns=columns, revision=commit)
+    found = RowSource.find(name, split, revision)
+    return Source(name, split, found.commit), found.rows(columns), found.num_rows()
 
 
 def with_source_defaults(config: BuildConfig, source: Source) -> BuildConfig:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from open_instruct_flip.data.bad_rows import BadRows, read_prompts
 from open_instruct_flip.data.labels import FLIP_LABEL
-from open_instruct_flip.data.rows import Row
-from open_instruct_flip.data.write import ParquetRows, rlvr_row, temporary_folder
+from open_instruct_flip.data.prompts import BadRows, read_prompts
+from open_instruct_flip.data.write import rlvr_row, rlvr_schema, temporary_folder
 from open_instruct_flip.errors import UsageError
-
-ROWS_PER_PIECE = 1000
+from open_instruct_flip.rows.files import Row
+from open_instruct_flip.rows.parquet import write_parquet
 
 
 def convert(
@@ -29,7 +28,7 @@ def convert(
     """Write rows as one JSONL or parquet file and return how many there are; memory stays flat.
 
     Args:
-        rows: Rows of any known shape (`shapes.read_prompt`).
+        rows: Rows of any known shape (`prompts.read_prompt`).
         out: The file, which appears only when it is complete.
         label: Verifier label of every row.
         first_turn: End each prompt with its first user turn instead of the last one.
@@ -40,6 +39,7 @@ def convert(
         UsageError: `out` is no .jsonl or .parquet file, or exists already.
         FlipError: A row fits no known shape and is not to be skipped.
     """
+    out = Path(os.path.realpath(out))  # a link stays one
     if out.suffix not in (".jsonl", ".parquet"):
         raise UsageError(f"--out ends in .jsonl or .parquet, got {out}")
     if out.exists() and not overwrite:
@@ -47,8 +47,10 @@ def convert(
     prompts = read_prompts(rows, BadRows() if bad_rows is None else bad_rows, multi_turn=not first_turn)
     converted = (rlvr_row(prompt, label) for prompt in prompts)
     with temporary_folder(out.parent) as beside:
-        write = _write_jsonl if out.suffix == ".jsonl" else _write_parquet
-        count = write(beside / out.name, converted)
+        if out.suffix == ".jsonl":
+            count = _write_jsonl(beside / out.name, converted)
+        else:
+            count = write_parquet(beside / out.name, converted, rlvr_schema())
         (beside / out.name).replace(out)
     return count
 
@@ -60,17 +62,3 @@ def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count
-
-
-def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    count = 0
-    with ParquetRows(path) as file:
-        for piece in _pieces(iter(rows)):
-            file.write(piece)
-            count += len(piece)
-    return count
-
-
-def _pieces(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
-        yield piece

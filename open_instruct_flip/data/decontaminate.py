@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from open_instruct_flip.data.bad_rows import BadRows, read_prompts
 from open_instruct_flip.data.filters import user_turns, words
-from open_instruct_flip.data.rows import read_rows
-from open_instruct_flip.data.shapes import KNOWN_COLUMNS
+from open_instruct_flip.data.prompts import KNOWN_COLUMNS, BadRows, read_prompts
+from open_instruct_flip.rows.files import read_rows
 
 
 class Benchmarks:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from open_instruct_flip.data.config import BuildConfig
-from open_instruct_flip.data.shapes import Prompt
+from open_instruct_flip.data.prompts import ChatPrompt
 from open_instruct_flip.data.subjects import has_code, has_math
 
 ENGLISH_LABELS = frozenset({"english", "en", "eng"})
@@ -33,7 +33,7 @@ class Filter(NamedTuple):
     """A reason to leave a prompt out: its name in the manifest, and the test that is true for such a prompt."""
 
     name: str
-    drops: Callable[[Prompt], bool]
+    drops: Callable[[ChatPrompt], bool]
 
 
 def prompt_filters(config: BuildConfig, is_contaminated: Callable[[str], bool] | None = None) -> list[Filter]:
@@ -55,7 +55,7 @@ def prompt_filters(config: BuildConfig, is_contaminated: Callable[[str], bool] |
     return filters
 
 
-def user_turns(prompt: Prompt) -> list[str]:
+def user_turns(prompt: ChatPrompt) -> list[str]:
     """What the user says, the instruction last."""
     return [message["content"] for message in prompt.messages if message["role"] == "user"]
 
@@ -70,7 +70,7 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def is_english(prompt: Prompt) -> bool:
+def is_english(prompt: ChatPrompt) -> bool:
     """By the source's own labels where it has some, otherwise by `looks_english` of the instruction."""
     if prompt.languages:
         return all(label.lower() in ENGLISH_LABELS for label in prompt.languages)
@@ -94,7 +94,7 @@ def looks_english(text: str) -> bool:
     return len(found) < _MIN_WORDS_FOR_LANGUAGE or known >= max(1, min(len(found), 60) // 15)
 
 
-def context(prompt: Prompt) -> str:
+def context(prompt: ChatPrompt) -> str:
     """All turns before the instruction."""
     return "\n".join(message["content"] for message in prompt.messages[:-1])
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 from open_instruct_flip.data.filters import words
-from open_instruct_flip.data.rows import INSTALL
-from open_instruct_flip.errors import MissingDependencyError
+from open_instruct_flip.errors import MissingDependencyError, install_line
 
 NUM_PERMUTATIONS = 128
+MAX_INDEX_THRESHOLD = 0.9
+"""The index has no setting for higher ones; it may propose more than are kept apart in the end."""
 
 
 class NearDuplicates:
@@ -22,10 +23,10 @@ class NearDuplicates:
         try:
             from datasketch import MinHash, MinHashLSH
         except ImportError as error:
-            raise MissingDependencyError(f"near duplicates need datasketch: {INSTALL}") from error
+            raise MissingDependencyError(f"near duplicates need datasketch: {install_line('data')}") from error
         self._threshold = threshold
         self._empty = MinHash(num_perm=NUM_PERMUTATIONS)
-        self._index = MinHashLSH(threshold=threshold, num_perm=NUM_PERMUTATIONS)
+        self._index = MinHashLSH(threshold=min(threshold, MAX_INDEX_THRESHOLD), num_perm=NUM_PERMUTATIONS)
         self._texts: list[str] = []
 
     def add(self, text: str) -> bool:

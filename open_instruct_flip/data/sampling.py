@@ -6,7 +6,7 @@ import hashlib
 import heapq
 from dataclasses import dataclass, field
 
-from open_instruct_flip.data.shapes import Prompt, conversation_key
+from open_instruct_flip.data.prompts import ChatPrompt, conversation_key
 
 
 @dataclass
@@ -25,9 +25,9 @@ class Pool:
     duplicates: int = 0
     not_sampled: int = 0
     _heap: list[tuple[int, int]] = field(default_factory=list)
-    _prompts: dict[int, Prompt] = field(default_factory=dict)
+    _prompts: dict[int, ChatPrompt] = field(default_factory=dict)
 
-    def add(self, prompt: Prompt) -> None:
+    def add(self, prompt: ChatPrompt) -> None:
         rank = self._rank(prompt)
         if rank in self._prompts:
             self.duplicates += 1
@@ -42,10 +42,10 @@ class Pool:
                 return
         self._prompts[rank] = prompt
 
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> list[ChatPrompt]:
         """The sample in the order of the draw: its first n are a sample of n."""
         return [self._prompts[rank] for rank in sorted(self._prompts)]
 
-    def _rank(self, prompt: Prompt) -> int:
+    def _rank(self, prompt: ChatPrompt) -> int:
         key = self.seed.to_bytes(8, "big", signed=True)
         return int.from_bytes(hashlib.blake2b(conversation_key(prompt.messages), key=key, digest_size=12).digest())

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from open_instruct_flip.data.bad_rows import BadRows, read_prompts
 from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.data.decontaminate import Benchmarks
 from open_instruct_flip.data.filters import Filter, prefix, prompt_filters
 from open_instruct_flip.data.near_duplicates import NearDuplicates
-from open_instruct_flip.data.rows import Row
+from open_instruct_flip.data.prompts import BadRows, ChatPrompt, read_prompts
 from open_instruct_flip.data.sampling import Pool
-from open_instruct_flip.data.shapes import Prompt
+from open_instruct_flip.rows.files import Row
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Selection:
     `dropped` holds a count for each filter, zeros included; rows = bad rows + dropped + prompts.
     """
 
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[ChatPrompt, ...]
     num_rows: int
     dropped: dict[str, int]
     bad_rows: BadRows
@@ -58,11 +57,11 @@ def select_prompts(rows: Iterable[Row], config: BuildConfig, benchmarks: Benchma
     return Selection(kept, num_prompts + bad_rows.count, dict(dropped), bad_rows)
 
 
-def _first_reason(prompt: Prompt, filters: Iterable[Filter]) -> str | None:
+def _first_reason(prompt: ChatPrompt, filters: Iterable[Filter]) -> str | None:
     return next((test.name for test in filters if test.drops(prompt)), None)
 
 
-def _keep_different(pool: Pool, config: BuildConfig, dropped: Counter[str]) -> Iterator[Prompt]:
+def _keep_different(pool: Pool, config: BuildConfig, dropped: Counter[str]) -> Iterator[ChatPrompt]:
     """The first prompts of the pool that neither repeat each other nor come from one template."""
     dropped.update(duplicate=pool.duplicates, near_duplicate=0, template=0, not_sampled=pool.not_sampled)
     near_duplicates = NearDuplicates(config.near_duplicate_threshold)

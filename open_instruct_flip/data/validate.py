@@ -9,19 +9,18 @@ from typing import Any, Literal, NamedTuple
 
 from open_instruct_flip.conversation import Message, Target, check_conversation, hide_instruction
 from open_instruct_flip.data.labels import FLIP_LABELS, known_labels, listed, served_labels
-from open_instruct_flip.data.rows import Row, read_rows
-from open_instruct_flip.data.shapes import conversation_key
+from open_instruct_flip.data.prompts import ROLES, conversation_key
 from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.rows.files import Row, read_rows
 from open_instruct_flip.similarity.f1 import is_scorable
 
 Severity = Literal["error", "warning"]
 
 COLUMNS = ("messages", "ground_truth", "dataset")
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 
 @dataclass(frozen=True)
-class Finding:
+class DatasetFinding:
     """Something wrong with some rows of a dataset.
 
     `rows` are numbers from 1 within `source` (line numbers in a JSONL file), empty when the dataset as a whole is
@@ -50,7 +49,7 @@ def validate_dataset(
     max_prompt_token_length: int | None = None,
     flip_target: Target = "last_user",
     split: str | None = None,
-) -> list[Finding]:
+) -> list[DatasetFinding]:
     """Check one entry of Open Instruct's dataset mixer, row by row.
 
     Args:
@@ -90,12 +89,12 @@ class _Report:
         for problem in problems:
             self.rows.setdefault((row.source, problem), []).append(row.number)
 
-    def findings(self) -> list[Finding]:
-        found = [Finding(*problem, source, tuple(rows)) for (source, problem), rows in self.rows.items()]
+    def findings(self) -> list[DatasetFinding]:
+        found = [DatasetFinding(*problem, source, tuple(rows)) for (source, problem), rows in self.rows.items()]
         if not self.num_rows:
-            found.append(Finding("no_rows", "error", "the dataset has no rows", self.dataset))
+            found.append(DatasetFinding("no_rows", "error", "the dataset has no rows", self.dataset))
         elif self.num_rows == sum(len(f.rows) for f in found if f.kind == "long_prompt"):
-            found.append(Finding("nothing_left", "error", "every prompt is too long: nothing is left", self.dataset))
+            found.append(DatasetFinding("nothing_left", "error", "every prompt is too long", self.dataset))
         return sorted(found, key=lambda finding: finding.severity != "error")
 
 

@@ -8,16 +8,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from open_instruct_flip.data.card import dataset_card
 from open_instruct_flip.data.manifest import Manifest
-from open_instruct_flip.data.rows import INSTALL
-from open_instruct_flip.data.shapes import Prompt
-from open_instruct_flip.errors import MissingDependencyError, UsageError
-
-if TYPE_CHECKING:
-    import pyarrow
+from open_instruct_flip.data.prompts import ChatPrompt
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.rows.parquet import import_pyarrow, write_parquet
 
 DATA_FILE = "data/train-00000-of-00001.parquet"
 MANIFEST_FILE = "manifest.json"
@@ -30,11 +27,11 @@ class Dataset:
 
     name: str
     label: str
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[ChatPrompt, ...]
     manifest: Manifest
 
 
-def rlvr_row(prompt: Prompt, label: str) -> dict[str, Any]:
+def rlvr_row(prompt: ChatPrompt, label: str) -> dict[str, Any]:
     """A row in Open Instruct's RLVR schema; the ground truth is the exact instruction."""
     return {"messages": list(prompt.messages), "ground_truth": prompt.instruction, "dataset": label}
 
@@ -82,38 +79,14 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def _write_dataset(folder: Path, dataset: Dataset) -> None:
     data_file = folder / DATA_FILE
     data_file.parent.mkdir(parents=True)
-    with ParquetRows(data_file) as rows:
-        rows.write([rlvr_row(prompt, dataset.label) for prompt in dataset.prompts])
+    write_parquet(data_file, (rlvr_row(prompt, dataset.label) for prompt in dataset.prompts), rlvr_schema())
     (folder / MANIFEST_FILE).write_text(dataset.manifest.to_json(dataset.label), "utf-8")
     (folder / CARD_FILE).write_text(dataset_card(dataset.name, dataset.label, dataset.manifest), "utf-8")
 
 
-class ParquetRows:
-    """A parquet file of RLVR rows, written in pieces."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            import pyarrow.parquet as parquet
-        except ImportError as error:
-            raise MissingDependencyError(f"writing parquet needs pyarrow: {INSTALL}") from error
-        self._schema = _schema()
-        self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
-
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        import pyarrow
-
-        self._writer.write_table(pyarrow.Table.from_pylist(rows, schema=self._schema))
-
-    def __enter__(self) -> ParquetRows:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-
-def _schema() -> pyarrow.Schema:
-    import pyarrow
-
+def rlvr_schema() -> Any:
+    """The parquet schema of `rlvr_row`."""
+    pyarrow = import_pyarrow()
     turn = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     columns = [("messages", pyarrow.list_(turn)), ("ground_truth", pyarrow.string()), ("dataset", pyarrow.string())]
     return pyarrow.schema(columns)

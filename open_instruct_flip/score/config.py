@@ -10,14 +10,27 @@ from open_instruct_flip.errors import UsageError
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """Which judge scores a file, and when its output is replaced, restarted or refused."""
+    """Which judge scores a file, what is written, and when an output is replaced, restarted or refused."""
 
     judge: str = field(default="flip", metadata={"help": "Judge that scores the responses"})
+    split: str | None = field(default=None, metadata={"help": "Split of a folder or hub dataset; train when not given"})
+    limit: int | None = field(default=None, metadata={"help": "Rows to score, from the first on; all when not given"})
+    thinking_opened: bool = field(
+        default=False, metadata={"help": "The responses start inside a thinking section, which the template had opened"}
+    )
+    keep_replies: bool = field(default=False, metadata={"help": "Write the judge's reply beside each reward"})
     price_per_million: str | None = field(
         default=None, metadata={"help": "Price of a million tokens, IN or IN,OUT, for the cost in the summary"}
     )
     max_failure_rate: float = field(
-        default=1.0, metadata={"help": "Exit with 1 when a larger share of the responses has no reward"}
+        default=0.05,
+        metadata={
+            "help": "Share of failed requests and unreadable replies above which OUT is not finished; bad rows do not "
+            "count"
+        },
+    )
+    outage_timeout_s: float = field(
+        default=900.0, metadata={"help": "Seconds to wait for a judge that is down before the run stops"}
     )
     overwrite: bool = field(default=False, metadata={"help": "Replace OUT if it exists"})
     restart: bool = field(default=False, metadata={"help": "Throw away what an interrupted run has left"})
@@ -32,6 +45,10 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_failure_rate <= 1.0:
             raise UsageError(f"--max_failure_rate is a share between 0 and 1, got {self.max_failure_rate!r}")
+        if not 0.0 <= self.outage_timeout_s < math.inf:
+            raise UsageError(f"--outage_timeout_s must be 0 or above, got {self.outage_timeout_s!r}")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit must be above 0, got {self.limit}")
         if self.ray_workers < 1:
             raise UsageError(f"--ray_workers must be above 0, got {self.ray_workers}")
         self.prices()

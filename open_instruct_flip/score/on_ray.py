@@ -2,68 +2,76 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from open_instruct_flip.client.background import run_sync
-from open_instruct_flip.errors import FlipError, MissingDependencyError
+from open_instruct_flip.errors import FlipError, MissingDependencyError, install_line
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.rows.files import RowSource, Start, read_file
+from open_instruct_flip.rows.parquet import num_parquet_rows
+from open_instruct_flip.score.columns import Output
 from open_instruct_flip.score.config import ScoreConfig
-from open_instruct_flip.score.parquet import num_parquet_rows
-from open_instruct_flip.score.partial import Output, PartialOutput
-from open_instruct_flip.score.rows import Start, read_rows
-from open_instruct_flip.score.run import Watch, score_rows
-from open_instruct_flip.score.settings import reward_settings
+from open_instruct_flip.score.groups import COLUMNS, read_groups
+from open_instruct_flip.score.output import PartialOutput, StreamedOutput
+from open_instruct_flip.score.run import Watch, score_groups, write_scored
 from open_instruct_flip.score.summary import Summary
 
 ROWS_PER_PIECE = 512
 
 
-def score_file_on_ray(source: Path, out: Path, judge: Judge, config: ScoreConfig, watch: Watch) -> Summary:
-    """As `run.score_file`: the same output, resumed in the same way, at the granularity of rows.
+def score_file_on_ray(
+    source: RowSource, output: PartialOutput | StreamedOutput, judge: Judge, config: ScoreConfig, watch: Watch
+) -> Summary:
+    """As `run.score_file`: the same output, resumed in the same way.
 
-    Ray is that of `RAY_ADDRESS`, or a local one. The input is read by the workers, the output written here.
+    Ray is that of `RAY_ADDRESS`, or a local one. The input is read by the workers, the output written here; so are the
+    rows that an earlier run has left, and those of them judged whose request had failed.
 
     Raises:
         MissingDependencyError: Ray Data is not installed.
     """
-    ray = _import_ray()
-    with PartialOutput(out, reward_settings(source, judge), restart=config.restart) as partial:
-        for _ in partial.resume(read_rows(source)):
-            break
-        watch(partial.summary, partial.position)
-        pieces = [asdict(start) | {"num_rows": count} for start, count in split(source, partial.summary.num_rows)]
-        for piece in _scored(ray, pieces, source, judge, config.ray_workers) if pieces else ():
+    ray, (file,) = _import_ray(), source.files
+    with output:
+        if isinstance(output, PartialOutput) and output.holds_more():
+            left = takewhile(lambda _: output.holds_more(), source.rows(COLUMNS))
+            asyncio.run(write_scored(islice(read_groups(left), config.limit), output, judge, config, watch))
+        pieces = [
+            start._asdict() | {"num_rows": count} for start, count in split(file, output.summary.num_rows, config.limit)
+        ]
+        for piece in _scored(ray, pieces, file, judge, config) if pieces else ():
             result = pickle.loads(piece["result"])
             if isinstance(result, FlipError):
                 raise result
-            partial.append(result, piece["position"])
-            watch(partial.summary, partial.position)
-        partial.finish()
-    return partial.summary
+            output.append(result)
+            watch(output.summary, piece["position"])
+        if output.summary.failure_rate <= config.max_failure_rate:
+            output.finish()
+    return output.summary
 
 
-def split(source: Path, num_done: int) -> Iterator[tuple[Start, int]]:
+def split(file: Path, num_done: int, limit: int | None = None) -> Iterator[tuple[Start, int]]:
     """Where each piece of the rows behind the first `num_done` starts, and how many rows it has."""
-    if source.suffix == ".parquet":
-        count = num_parquet_rows(source)
-        for first in range(num_done, count, ROWS_PER_PIECE):
-            yield Start(first), min(ROWS_PER_PIECE, count - first)
+    if file.suffix == ".parquet":
+        count = min(num_parquet_rows(file), math.inf if limit is None else limit)
+        for first in range(num_done, int(count), ROWS_PER_PIECE):
+            yield Start(first), min(ROWS_PER_PIECE, int(count) - first)
         return
-    starts = islice(_line_starts(source), num_done, None)
+    starts = islice(_line_starts(file), num_done, limit)
     while piece := list(islice(starts, ROWS_PER_PIECE)):
         yield piece[0], len(piece)
 
 
-def _line_starts(source: Path) -> Iterator[Start]:
+def _line_starts(file: Path) -> Iterator[Start]:
     number = position = 0
-    with source.open("rb") as lines:
+    with file.open("rb") as lines:
         for line_number, line in enumerate(lines):
             if line.strip():
                 yield Start(number, line_number, position)
@@ -71,17 +79,17 @@ def _line_starts(source: Path) -> Iterator[Start]:
             position += len(line)
 
 
-def _scored(ray: Any, pieces: list[dict[str, int]], source: Path, judge: Judge, max_workers: int) -> Iterator[Any]:
+def _scored(ray: Any, pieces: list[dict[str, int]], file: Path, judge: Judge, config: ScoreConfig) -> Iterator[Any]:
     """The pieces' results, in order."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(ignore_reinit_error=True, logging_level=logging.WARNING)
-    workers = min(max_workers, len(pieces), max(1, int(ray.cluster_resources().get("CPU", 1))))
+    workers = min(config.ray_workers, len(pieces), max(1, int(ray.cluster_resources().get("CPU", 1))))
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     scored = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
         PieceScorer,
-        fn_constructor_args=(str(source.resolve()), _shared(judge, workers)),
+        fn_constructor_args=(str(file.resolve()), _shared(judge, workers), config),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
     )
@@ -100,26 +108,28 @@ def _shared(judge: Judge, workers: int) -> Judge:
 class PieceScorer:
     """A Ray actor that reads and scores pieces of the input."""
 
-    def __init__(self, source: str, judge: Judge) -> None:
-        self._source = Path(source)
+    def __init__(self, file: str, judge: Judge, config: ScoreConfig) -> None:
+        self._file = Path(file)
         self._judge = judge
+        self._config = config
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Score the piece of a batch of one; the result is the output rows, or the error that ends the run."""
-        number, line, byte, num_rows = (int(batch[name][0]) for name in ("number", "line", "byte", "num_rows"))
+        row, line, byte, num_rows = (int(batch[name][0]) for name in ("row", "line", "byte", "num_rows"))
         result: list[Output] | FlipError
         try:
-            position, result = run_sync(self._score(Start(number, line, byte), num_rows))
+            position, result = run_sync(self._score(Start(row, line, byte), num_rows))
         except FlipError as error:
             position, result = 0, error
         return {"position": [position], "result": [pickle.dumps(result)]}
 
     async def _score(self, start: Start, num_rows: int) -> tuple[int, list[Output]]:
+        groups = read_groups(islice(read_file(self._file, COLUMNS, start), num_rows), start.row)
         outputs: list[Output] = []
         position = 0
-        async for row, of_row in score_rows(islice(read_rows(self._source, start), num_rows), self._judge):
-            outputs += of_row
-            position = row.position
+        async for group, of_group in score_groups(groups, self._judge, self._config):
+            outputs += of_group
+            position = group.position
         return position, outputs
 
 
@@ -128,5 +138,5 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingDependencyError("--ray needs Ray Data: pip install 'open-instruct-flip[ray]'") from error
+        raise MissingDependencyError(f"--ray needs Ray Data: {install_line('ray')}") from error
     return ray

@@ -22,12 +22,12 @@ class Pace:
     """How fast a run is since it started, apart from what an earlier, interrupted one had done.
 
     Attributes:
-        size: The whole input, in the unit of positions.
+        size: The whole input, in the unit of positions; None where that is not known.
         first_position: Where this run started.
         first_responses: Responses that were done by then.
     """
 
-    size: int
+    size: int | None
     first_position: int
     first_responses: int
 
@@ -40,14 +40,16 @@ class Pace:
         """
         done = position - self.first_position
         rate = (summary.num_responses - self.first_responses) / elapsed_s
+        counts = f"{summary.num_responses:,} responses, {rate:,.0f}/s, {summary.num_failures:,} failed"
+        if self.size is None:
+            return counts
         left = _clock(elapsed_s * (self.size - position) / done) if done else "-"
         share = position / self.size if self.size else 1.0
-        counts = f"{summary.num_responses:,} responses, {rate:,.0f}/s, {summary.num_failures:,} failed"
         return f"{share:4.0%} {counts}, {left} left"
 
 
 @contextmanager
-def shown(size: int, console: Console) -> Iterator[Watch]:
+def shown(size: int | None, console: Console) -> Iterator[Watch]:
     """Show the progress that the yielded function is told of."""
     if not console.is_terminal:
         yield _now_and_then(size, LINE_PERIOD_S, lambda text, _: console.print(text, highlight=False, soft_wrap=True))
@@ -57,14 +59,15 @@ def shown(size: int, console: Console) -> Iterator[Watch]:
         yield _now_and_then(size, BAR_PERIOD_S, lambda text, p: bar.update(task, completed=p, description=text))
 
 
-def _now_and_then(size: int, period_s: float, show: Callable[[str, int], None]) -> Watch:
+def _now_and_then(size: int | None, period_s: float, show: Callable[[str, int], None]) -> Watch:
     pace: Pace | None = None
     started = last = time.monotonic()
 
     def watch(summary: Summary, position: int) -> None:
-        nonlocal pace, last
-        pace = pace or Pace(size, position, summary.num_responses)
+        nonlocal pace, started, last
         now = time.monotonic()
+        if pace is None:
+            pace, started, last = Pace(size, position, summary.num_responses), now, now
         if now - last >= period_s:
             last = now
             show(pace.text(summary, position, now - started), position)

@@ -6,110 +6,138 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
+from itertools import islice
 
-from open_instruct_flip.client.probe import probe, require_usable
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Reward
+from open_instruct_flip.rows.files import RowSource
+from open_instruct_flip.score.columns import Output, output_rows
 from open_instruct_flip.score.config import ScoreConfig
-from open_instruct_flip.score.partial import Output, PartialOutput
-from open_instruct_flip.score.rows import ScoreRow, check_suffix, read_rows
-from open_instruct_flip.score.settings import reward_settings
+from open_instruct_flip.score.groups import COLUMNS, ResponseGroup, read_groups
+from open_instruct_flip.score.output import PartialOutput, StreamedOutput
 from open_instruct_flip.score.summary import Summary
+from open_instruct_flip.thinking import final_answer
 
 RESPONSES_PER_SLOT = 8
 """Responses read ahead per request in flight, so that one slow answer does not hold up those behind it."""
 
-Pending = deque[tuple[ScoreRow, asyncio.Task[list[Output]]]]
+Pending = deque[tuple[ResponseGroup, asyncio.Future[list[Output]]]]
+Kept = Callable[[ResponseGroup], list[Output] | None]
+"""The output rows of a group that are there already, asked for in the order of the groups."""
 Watch = Callable[[Summary, int], None]
-"""Told of each step: the summary so far, and the position in the input, in the unit of `input_size`."""
+"""Told of each step: the summary so far, and the position in the input, in the unit of `RowSource.size`."""
 
 
-async def score_file(source: Path, out: Path, judge: Judge, config: ScoreConfig, watch: Watch) -> Summary:
-    """Score every response of `source` into `out`, from where an interrupted run of the same settings stopped.
+async def score_file(
+    source: RowSource, output: PartialOutput | StreamedOutput, judge: Judge, config: ScoreConfig, watch: Watch
+) -> Summary:
+    """Score every response of `source` into `output`, apart from those that it has kept of an earlier run.
+
+    The output is finished unless more judgements than `--max_failure_rate` failed.
 
     Returns:
-        The summary of the whole output, the part of an earlier run included.
+        The summary of the whole output.
 
     Raises:
-        UsageError: An option of the judge, or a partial output of other settings.
-        JudgeUnusableError: The judge is gone. What is finished is kept.
+        UsageError: A partial output of other settings or rows.
+        JudgeUnusableError: No request to this judge can succeed. What is finished is kept.
+        JudgeOutageError: The judge is gone for too long. What is finished is kept.
     """
-    with PartialOutput(out, reward_settings(source, judge), restart=config.restart) as partial:
-        rows = partial.resume(read_rows(source))
-        watch(partial.summary, partial.position)
-        async with judge:
-            async for row, outputs in score_rows(rows, judge):
-                partial.append(outputs, row.position)
-                watch(partial.summary, partial.position)
-        partial.finish()
-    return partial.summary
+    groups = islice(read_groups(source.rows(COLUMNS)), config.limit)
+    with output:
+        await write_scored(groups, output, judge, config, watch)
+        if output.summary.failure_rate <= config.max_failure_rate:
+            output.finish()
+    return output.summary
 
 
-def check_run(source: Path, out: Path, judge: Judge, config: ScoreConfig) -> None:
-    """Raise UsageError for what can be seen to fail before any request."""
-    check_suffix(out)
-    read_rows(source)
-    if out.exists() and out.samefile(source):
-        raise UsageError(f"{out} is the input itself; choose another OUT")
-    if out.exists() and not config.overwrite:
-        raise UsageError(f"{out} exists; --overwrite replaces it")
-    cached = judge.client.config.cache_dir is not None
-    temperature: float = getattr(judge.config, "temperature", 0.0)
-    if cached and temperature > 0 and judge.config.seed is None:
-        raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {temperature:g}: set --seed, or 0")
+async def write_scored(
+    groups: Iterable[ResponseGroup],
+    output: PartialOutput | StreamedOutput,
+    judge: Judge,
+    config: ScoreConfig,
+    watch: Watch,
+) -> None:
+    """Append the output rows of each group, those that are kept and those that are judged now."""
+    async with judge:
+        async for group, outputs in score_groups(groups, judge, config, output.kept):
+            output.append(outputs)
+            watch(output.summary, group.position)
 
 
-async def score_rows(rows: Iterable[ScoreRow], judge: Judge) -> AsyncIterator[tuple[ScoreRow, list[Output]]]:
-    """The output rows of each input row, in order, with a bounded number of responses read ahead."""
+async def score_groups(
+    groups: Iterable[ResponseGroup], judge: Judge, config: ScoreConfig, kept: Kept = lambda group: None
+) -> AsyncIterator[tuple[ResponseGroup, list[Output]]]:
+    """The output rows of each group, in order, with a bounded number of responses read ahead.
+
+    Raises:
+        JudgeOutageError: The judge is gone for longer than `config.outage_timeout_s`.
+    """
+    guard = OutageGuard(judge, FailureConfig(outage_timeout_s=config.outage_timeout_s, max_failure_rate=1.0))
     window = RESPONSES_PER_SLOT * judge.client.config.max_concurrency
     pending: Pending = deque()
     ahead = 0
     try:
-        for row in rows:
-            pending.append((row, asyncio.create_task(score_row(judge, row))))
-            ahead += row.num_outputs
+        for group in groups:
+            pending.append((group, _scoring(group, kept(group), guard, judge, config)))
+            ahead += group.num_outputs
             while ahead >= window:
                 ahead -= pending[0][0].num_outputs
-                yield await _first(pending, judge)
+                yield await _first(pending)
         while pending:
-            yield await _first(pending, judge)
+            yield await _first(pending)
     finally:
-        for _, task in pending:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in pending), return_exceptions=True)
+        for _, scoring in pending:
+            scoring.cancel()
+        await asyncio.gather(*(scoring for _, scoring in pending), return_exceptions=True)
 
 
-async def _first(pending: Pending, judge: Judge) -> tuple[ScoreRow, list[Output]]:
-    """The oldest pending row, once it is finished. An outage of the judge ends the run instead of failing every row."""
-    row, task = pending[0]
-    outputs = await task
-    if any(output["error"] == FailureKind.UNREACHABLE for output in outputs):
-        require_usable(await probe(judge.client.config))
-        outputs = await score_row(judge, row)  # it is back, or another endpoint is there
+async def _first(pending: Pending) -> tuple[ResponseGroup, list[Output]]:
+    """The oldest pending group, once it is finished."""
+    group, scoring = pending[0]
+    outputs = await scoring
     pending.popleft()
-    return row, outputs
+    return group, outputs
 
 
-async def score_row(judge: Judge, row: ScoreRow) -> list[Output]:
-    """The output rows of one input row, one per response; of a row that can't be judged they hold the reason."""
-    fault = row.fault
-    try:
-        if not fault:
-            hide_instruction(row.conversation, judge.target)
-    except UsageError as error:
-        fault = str(error)
+def _scoring(
+    group: ResponseGroup, kept: list[Output] | None, guard: OutageGuard, judge: Judge, config: ScoreConfig
+) -> asyncio.Future[list[Output]]:
+    if kept is None:
+        return asyncio.create_task(_score_group(group, guard, judge, config))
+    known = asyncio.get_running_loop().create_future()
+    known.set_result(kept)
+    return known
+
+
+async def _score_group(group: ResponseGroup, guard: OutageGuard, judge: Judge, config: ScoreConfig) -> list[Output]:
+    """The output rows of one group; where it can't be judged they hold the reason."""
+    fault = group.fault or _fault_for(group, judge)
     if fault:
-        rewards = [Reward(error=FailureKind.INVALID_INPUT, detail=fault)] * row.num_outputs
+        rewards = [Reward(error=FailureKind.INVALID_INPUT, detail=fault)] * group.num_outputs
     else:
-        rewards = await judge.score(row.conversation, row.responses)
-    return [{"id": row.id, "index": index, **_located(reward, row).as_row()} for index, reward in enumerate(rewards)]
+        responses = group.responses
+        if config.thinking_opened:
+            responses = [final_answer(response, opened=True) for response in responses]
+        rewards = await guard.score(group.conversation, responses)
+    return output_rows(group, (_located(reward, group) for reward in rewards), keep_replies=config.keep_replies)
 
 
-def _located(reward: Reward, row: ScoreRow) -> Reward:
+def _fault_for(group: ResponseGroup, judge: Judge) -> str:
+    """Why this judge can't judge a group, or nothing."""
+    try:
+        hide_instruction(group.conversation, judge.target)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _located(reward: Reward, group: ResponseGroup) -> Reward:
     """The reward; where the input is to blame, its detail says where that stands."""
     if reward.error is not FailureKind.INVALID_INPUT:
         return reward
-    return replace(reward, detail=f"{row.place}: {reward.detail}")
+    return replace(reward, detail=f"{group.place}: {reward.detail}")

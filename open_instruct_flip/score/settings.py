@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from open_instruct_flip.client.probe import EndpointReport, identities
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.rows.files import STDIN, RowSource
+from open_instruct_flip.score.config import ScoreConfig
 
-EDGE_BYTES = 1 << 20
 
+def reward_settings(
+    source: RowSource, judge: Judge, config: ScoreConfig, reports: Sequence[EndpointReport]
+) -> dict[str, Any]:
+    """Judge, model, prompts and input, as plain values. Where the judge is reached is not among them.
 
-def reward_settings(source: Path, judge: Judge) -> dict[str, Any]:
-    """Judge, model, prompts and input, as plain values. How the judge is reached is not among them."""
+    The whole input is read for its digest: a second for each GB, which takes its judge days.
+    """
     return {
         "judge": judge.name,
         "llm_judge_model": judge.client.config.llm_judge_model,
+        "servers": identities(reports),
         **asdict(judge.config),
         "prompt": _digest_of_prompt(judge),
-        "input": f"{source.stat().st_size} bytes, {_digest_of_edges(source)}",
+        "thinking_opened": config.thinking_opened,
+        "keep_replies": config.keep_replies,
+        "input": input_identity(source),
     }
+
+
+def input_identity(source: RowSource) -> str | None:
+    """Digest of the files or commit of the hub dataset; None of standard input, which can't be read twice."""
+    if source.name == STDIN:
+        return None
+    if not source.files:
+        return f"{source.name} at {source.commit}, split {source.split}"
+    digest = hashlib.blake2b(digest_size=8)
+    for file in source.files:
+        with file.open("rb") as content:
+            hashlib.file_digest(content, lambda: digest)
+    return f"{sum(file.stat().st_size for file in source.files)} bytes, {digest.hexdigest()}"
 
 
 def _digest_of_prompt(judge: Judge) -> str | None:
@@ -28,13 +50,3 @@ def _digest_of_prompt(judge: Judge) -> str | None:
         return None
     texts = (judge.prompt.system, judge.prompt.user)
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
-
-
-def _digest_of_edges(path: Path) -> str:
-    """Of the first and the last MiB: enough to tell files of equal size apart, and quick for one of any size."""
-    digest = hashlib.blake2b(digest_size=8)
-    with path.open("rb") as file:
-        digest.update(file.read(EDGE_BYTES))
-        file.seek(max(0, path.stat().st_size - EDGE_BYTES))
-        digest.update(file.read(EDGE_BYTES))
-    return digest.hexdigest()

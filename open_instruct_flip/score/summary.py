@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
+
+from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES
 
 NUM_BINS = 1000
 
@@ -31,12 +33,14 @@ class Distribution:
         self._low, self._step, self._log = low, (high - low) / NUM_BINS, log
         self._bins = [0] * (NUM_BINS + 1)
         self.count = 0
+        self.num_low = 0
         self.mean = 0.0
         self._squares = 0.0
 
     def add(self, value: float) -> None:
         """Take a value in."""
         self.count += 1
+        self.num_low += value <= self._low
         off = value - self.mean
         self.mean += off / self.count
         self._squares += off * (value - self.mean)
@@ -68,10 +72,16 @@ class Summary:
         self.latencies_s = Distribution(-4.0, 5.0, log=True)
         self.failures: Counter[str] = Counter()
         self.first_failure = ""
+        self.num_truncated = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.num_requests = 0
         self.integer_ids = True
+
+    def add_all(self, outputs: Iterable[Mapping[str, Any]]) -> None:
+        """Take in rows of the output."""
+        for output in outputs:
+            self.add(output)
 
     def add(self, output: Mapping[str, Any]) -> None:
         """Take in one row of the output."""
@@ -82,7 +92,9 @@ class Summary:
             self.rewards.add(output["reward"])
         else:
             self.failures[output["error"]] += 1
-            self.first_failure = self.first_failure or f"{output['error']}: {output['detail']}"
+            if output["error"] in REQUEST_FAILURES | REPLY_FAILURES:
+                self.first_failure = self.first_failure or f"{output['error']}: {output['detail']}"
+        self.num_truncated += output["truncated"]
         usage = output["usage"]
         self.prompt_tokens += usage["prompt_tokens"]
         self.completion_tokens += usage["completion_tokens"]
@@ -92,12 +104,19 @@ class Summary:
 
     @property
     def num_failures(self) -> int:
-        return self.failures.total()
+        """Responses whose request failed, or the reply to it."""
+        return sum(self.failures[kind] for kind in REQUEST_FAILURES | REPLY_FAILURES)
+
+    @property
+    def num_bad(self) -> int:
+        """Responses that no judge could be asked about: faults of the input."""
+        return self.failures.total() - self.num_failures
 
     @property
     def failure_rate(self) -> float:
-        """Share of the responses without a reward, in [0, 1]."""
-        return self.num_failures / self.num_responses if self.num_responses else 0.0
+        """Share of failed judgements, in [0, 1]. Faults of the input do not count."""
+        judged = self.num_responses - self.num_bad
+        return self.num_failures / judged if judged else 0.0
 
     def cost(self, prices: tuple[float, float]) -> float:
         """What the tokens cost at these prices of a million prompt and completion tokens."""

@@ -261,13 +261,13 @@ def test_the_final_policy_writes_the_responses_the_file_lacks(policy, tmp_path):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{", "line 2"),
-        ('{"text": "x"}', "'prompt' or 'messages'"),
-        ('{"prompt": 3}', "line 2"),
-        ('{"messages": [{"role": "assistant", "content": "x"}]}', "end with a user turn"),
+        ("{", "heldout.jsonl:2: the line is not valid JSON"),
+        ('{"text": "x"}', "none of the columns"),
+        ('{"prompt": 3}', "heldout.jsonl:2: "),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', "conversation is empty"),
         ('{"prompt": "x", "responses": ["y"]}', "go together"),
         ('{"prompt": "x", "run": "a"}', "go together"),
-        ('{"prompt": "x", "run": "a", "responses": "y"}', "list of texts"),
+        ('{"prompt": "x", "run": "a", "responses": "y"}', "no list but str"),
         ('{"prompt": "x", "run": "a", "response": "y"}', "one kind"),
     ],
 )

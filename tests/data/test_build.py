@@ -14,15 +14,15 @@ import pyarrow.parquet
 import pytest
 
 from open_instruct_flip.commands.main import run
-from open_instruct_flip.data.bad_rows import BadRows, read_prompts
 from open_instruct_flip.data.build import build, open_source
 from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.data.decontaminate import Benchmarks
 from open_instruct_flip.data.manifest import Source, content_hash
-from open_instruct_flip.data.rows import Row, read_rows, row_count
+from open_instruct_flip.data.prompts import BadRows, read_prompts
 from open_instruct_flip.data.selection import select_prompts
 from open_instruct_flip.data.validate import validate_dataset
 from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.rows.files import Row, read_rows
 
 HERE = Path(__file__).parent
 WILDCHAT = HERE / "wildchat.jsonl"
@@ -220,9 +220,8 @@ def test_a_broken_parquet_file_is_one_line(tmp_path: Path, capsys: pytest.Captur
 def test_rows_are_counted_where_that_is_cheap(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"prompt": plans(7)}), path)
-    assert row_count([str(path), str(tmp_path)], "train") == 14
-    assert row_count([str(path), str(WILDCHAT)], "train") is None
-    assert row_count([str(tmp_path)], "test") is None
+    assert open_source("", [str(path), str(tmp_path)])[2] == 14
+    assert open_source("", [str(path), str(WILDCHAT)])[2] is None
 
 
 def test_nothing_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_nothing_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
 def test_parquet_with_wildchats_other_columns_gives_the_same_prompts(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in WILDCHAT.read_text("utf-8").splitlines()]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
-    _, parquet = open_source("", [str(tmp_path / "rows.parquet")])
+    _, parquet, _ = open_source("", [str(tmp_path / "rows.parquet")])
     assert select_prompts(parquet, BuildConfig()).prompts == select_prompts(read_rows(WILDCHAT), BuildConfig()).prompts
 
 
@@ -261,7 +260,7 @@ def test_the_source_wildchat_streams_the_needed_columns_at_a_fixed_revision(monk
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
-    source, rows = open_source("wildchat", revision="main")
+    source, rows, _ = open_source("wildchat", revision="main")
     assert source == Source("allenai/WildChat-1M", "train", "5fe1")
     assert next(rows).place == "allenai/WildChat-1M:1"
     assert asked["name"] == "allenai/WildChat-1M"

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.data.convert import ROWS_PER_PIECE, convert
-from open_instruct_flip.data.rows import Row, read_rows
-from open_instruct_flip.data.shapes import BadRowError, conversation_key, is_encodable, read_prompt
+from open_instruct_flip.data.convert import convert
+from open_instruct_flip.data.prompts import conversation_key, is_encodable, read_prompt
 from open_instruct_flip.data.validate import validate_dataset
 from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.rows.files import Row, read_rows
+from open_instruct_flip.rows.parquet import ROWS_PER_GROUP
+from open_instruct_flip.rows.shapes import BadRowError
 
 BAD_ROWS = Path(__file__).parent / "wildchat_bad_rows.jsonl"
 
@@ -121,7 +123,7 @@ def test_roles_and_texts_make_the_key_and_case_and_white_space_do_not(turns: lis
 
 
 def test_more_rows_than_fit_one_piece_keep_their_order(tmp_path: Path) -> None:
-    count = 2 * ROWS_PER_PIECE + 3
+    count = 2 * ROWS_PER_GROUP + 3
     rows = (Row("memory", number, {"prompt": f"Prompt {number}"}) for number in range(count))
     assert convert(rows, tmp_path / "out.parquet", label="ifeval") == count
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
@@ -183,3 +185,39 @@ def test_json_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: st
     run(["data", "convert", str(tmp_path / "in.json"), "--out", str(tmp_path / "out.jsonl")])
     captured = capsys.readouterr()
     assert message in captured.out + captured.err
+
+
+# What Open Instruct's mixer takes: the fork that trained on the authors' sets finds the instruction in the prompt, so
+# that nothing holds their ground truth to it, and takes lists of labels and of ground truths as well as texts.
+AUTHORS_ROWS = [
+    {"messages": [FIRST], "ground_truth": FIRST["content"], "dataset": "general-flip"},
+    {"messages": [FIRST, ANSWER, LAST], "ground_truth": "", "dataset": "general-flip"},
+    {"messages": [SYSTEM, FIRST, ANSWER], "ground_truth": ANSWER["content"], "dataset": "general-quality"},
+    {"messages": [SYSTEM, LAST], "ground_truth": ["a reference"], "dataset": ["general-quality_ref"], "id": "7"},
+    {"messages": [LAST], "ground_truth": None, "dataset": "general-flip", "original_dataset": "wildchat"},
+]
+
+
+@pytest.mark.parametrize("label", ["general-flip", "general-quality"])
+def test_the_authors_training_sets_pass_validation_once_converted(tmp_path: Path, label: str) -> None:
+    source, out = tmp_path / "authors.jsonl", tmp_path / "out.parquet"
+    source.write_text("".join(json.dumps(row) + "\n" for row in AUTHORS_ROWS))
+    assert run(["data", "convert", str(source), "--out", str(out), "--label", label]) == 0
+    assert validate_dataset(out) == []
+    rows = pyarrow.parquet.read_table(out).to_pylist()
+    assert [row["ground_truth"] for row in rows] == [
+        *(FIRST["content"], LAST["content"], FIRST["content"], LAST["content"], LAST["content"])
+    ]
+    assert {row["dataset"] for row in rows} == {label}
+
+
+def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").symlink_to(tmp_path / "elsewhere" / "rows.jsonl")
+    convert([Row("memory", 1, {"prompt": "Name a river."})], tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").is_symlink()
+    assert json.loads((tmp_path / "elsewhere" / "rows.jsonl").read_text())["ground_truth"] == "Name a river."
+
+
+def test_a_turn_without_a_role_is_a_bad_row_and_no_traceback() -> None:
+    with pytest.raises(BadRowError, match="turn 0 has the role"):
+        read_prompt({"messages": [{"role": ["system"], "content": "x"}, FIRST]}, multi_turn=True)

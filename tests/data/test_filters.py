@@ -18,8 +18,8 @@ from open_instruct_flip.data.filters import (
     words,
 )
 from open_instruct_flip.data.near_duplicates import NearDuplicates, jaccard, word_pairs
+from open_instruct_flip.data.prompts import ChatPrompt
 from open_instruct_flip.data.sampling import Pool
-from open_instruct_flip.data.shapes import Prompt
 from open_instruct_flip.data.subjects import has_code, has_math
 from open_instruct_flip.errors import UsageError
 
@@ -28,9 +28,9 @@ WORDS = st.lists(st.sampled_from(["amber", "bee", "cloud", "dune", "elm", "fog",
 FEW = settings(max_examples=10)  # each near-duplicate index works out its parameters anew, which takes a while
 
 
-def prompt(text: str, *earlier: str, **about: object) -> Prompt:
+def prompt(text: str, *earlier: str, **about: object) -> ChatPrompt:
     turns = [{"role": "user", "content": content} for content in (*earlier, text)]
-    return Prompt(tuple(turns), **about)  # type: ignore[arg-type]
+    return ChatPrompt(tuple(turns), **about)  # type: ignore[arg-type]
 
 
 OTHER_LANGUAGES = [
@@ -236,7 +236,7 @@ def test_a_pool_is_the_same_sample_in_any_order(numbers: list[int], size: int, s
 def test_a_larger_pool_begins_with_the_smaller_one_and_seeds_differ() -> None:
     prompts = [prompt(f"Prompt number {number}") for number in range(200)]
 
-    def sample(size: int, seed: int) -> list[Prompt]:
+    def sample(size: int, seed: int) -> list[ChatPrompt]:
         pool = Pool(size, seed)
         for item in prompts:
             pool.add(item)
@@ -261,3 +261,12 @@ WRONG_OPTIONS = [
 def test_senseless_options_are_refused_by_name(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(options))}"):
         BuildConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.99, 1.0])
+def test_every_allowed_threshold_works(threshold: float) -> None:
+    seen = NearDuplicates(threshold)
+    text = "Plan a picnic for nine people on a windy hill."
+    assert not seen.add(text)
+    assert seen.add(text)
+    assert seen.add(f"{text} Please!") == (threshold < 0.9)

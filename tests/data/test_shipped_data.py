@@ -14,8 +14,8 @@ import datasets
 import pytest
 
 from open_instruct_flip.commands.main import run
-from open_instruct_flip.data.rows import read_rows
 from open_instruct_flip.data.validate import validate_dataset
+from open_instruct_flip.rows.files import read_rows
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "datasets" / "general_chat"

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from open_instruct_flip.data.validate import Finding, validate_dataset
+from open_instruct_flip.data.validate import DatasetFinding, validate_dataset
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.registry import judge_names
 
@@ -241,7 +241,9 @@ def test_hub_rows_are_checked(monkeypatch: pytest.MonkeyPatch, offline: bool) ->
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", offline)
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     assert validate_dataset("org/data") == [
-        Finding("unknown_label", "error", "no verifier serves the label 'nobody': its reward is 0", "org/data", (2,))
+        DatasetFinding(
+            "unknown_label", "error", "no verifier serves the label 'nobody': its reward is 0", "org/data", (2,)
+        )
     ]
     revision = None if offline else "commit of None"
     assert asked == {"name": "org/data", "split": "train", "revision": revision, "streaming": not offline}

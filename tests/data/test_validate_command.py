@@ -70,3 +70,18 @@ def test_wrong_use_is_2_and_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_findings_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data.jsonl"
+    assert validate(path, [GOOD, GOOD | {"ground_truth": "x"}], "--json") == 1
+    error, warning = json.loads(capsys.readouterr().out)
+    assert (error["kind"], error["severity"], error["rows"], error["source"]) == (
+        "ground_truth",
+        "error",
+        [2],
+        str(path),
+    )
+    assert (warning["kind"], warning["severity"]) == ("duplicate", "warning")
+    assert validate(path, [GOOD], "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []

@@ -17,7 +17,16 @@ Rows = list[dict[str, Any]]
 def command(source: Path, out: Path, *urls: str, options: Sequence[str] = ()) -> list[str]:
     """The arguments of a `flip score` that takes little CPU and does not wait long."""
     judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", ",".join(urls)]
-    quick = ["--judge_transport", "direct", "--max_concurrency", "8", "--retry_wait_s", "0.05"]
+    quick = [
+        "--judge_transport",
+        "direct",
+        "--max_concurrency",
+        "8",
+        "--retry_wait_s",
+        "0.05",
+        "--outage_timeout_s",
+        "2",
+    ]
     return ["score", str(source), str(out), *judge, *quick, *options]
 
 

@@ -16,6 +16,9 @@ from scored import read_jsonl, without_latency
 from open_instruct_flip.commands.main import run
 
 Score = Callable[..., int]
+NO_PROMPT = (
+    "none of the columns conversation, conversations, messages, prompt, instruction, question, query has a value"
+)
 GOOD = {"prompt": "write a poem about soil", "responses": ["Soil, o soil.", "Warm and red."]}
 
 
@@ -43,6 +46,7 @@ def test_one_row_per_response_in_order(score: Score, tmp_path: Path) -> None:
             "recall",
             "error",
             "detail",
+            "truncated",
             "usage",
             "latency_s",
         ]
@@ -50,7 +54,7 @@ def test_one_row_per_response_in_order(score: Score, tmp_path: Path) -> None:
     assert rows[0]["error"] is None
     assert 0 < rows[0]["reward"] < 1
     assert rows[0]["usage"] == {"prompt_tokens": 100, "completion_tokens": 10, "requests": 1}
-    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "out.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "out.jsonl", "out.jsonl.summary.json"}
 
 
 def test_rows_that_cant_be_judged_stay(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,9 +67,9 @@ def test_rows_that_cant_be_judged_stay(score: Score, tmp_path: Path, capsys: pyt
         ("bad", 1, "invalid_input", f"{place}:1: response 1 is no text but int"),
         (1, 0, None, None),
         (1, 1, None, None),
-        (2, 0, "invalid_input", f"{place}:3: the row has neither 'messages' nor 'prompt'"),
+        (2, 0, "invalid_input", f"{place}:3: {NO_PROMPT}"),
     ]
-    assert last_line(capsys) == "3 output rows are of input that can't be judged; `detail` says why"
+    assert last_line(capsys) == "flip: warning: 3 output rows are of input that can't be judged; `detail` says why"
 
 
 def test_a_row_without_the_turn_to_infer_stays(score: Score, tmp_path: Path) -> None:
@@ -103,7 +107,10 @@ def test_parquet_in_and_out(score: Score, tmp_path: Path, ids: tuple[Any, Any], 
         for row in scored:
             row["detail"] = row["detail"] and row["detail"].replace(source, "in.FORMAT")
         assert scored == wanted
-    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl", "out.parquet"]
+    assert sorted(path.name for path in tmp_path.glob("out.*")) == [
+        *("out.jsonl", "out.jsonl.summary.json"),
+        *("out.parquet", "out.parquet.summary.json"),
+    ]
 
 
 def test_the_summary_is_printed(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,8 +173,8 @@ def test_a_prompt_folder_without_the_judges_prompt_is_wrong_use(score: Score, tm
 @pytest.mark.parametrize(
     ("source", "out", "said"),
     [
-        ("gone.jsonl", "out.jsonl", "there is no file"),
-        ("in.jsonl", "out.csv", "ends neither in .jsonl nor in .parquet"),
+        ("gone.jsonl", "out.jsonl", "no such file or folder"),
+        ("in.jsonl", "out.csv", "ends in none of .jsonl, .jsonl.gz, .parquet"),
         ("in.jsonl", "in.jsonl", "is the input itself"),
         ("in.jsonl", "old.jsonl", "old.jsonl exists; --overwrite replaces it"),
     ],
@@ -211,31 +218,50 @@ def test_another_model_is_1(score: Score, tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("failing", "options", "code", "said"),
+    ("failing", "options", "said"),
     [
-        (2, [], 1, "every response failed, the first with rejected: "),
-        (1, [], 0, ""),
-        (1, ["--max_failure_rate", "0.4"], 1, "50.00% of the responses failed, more than --max_failure_rate 0.4"),
-        (1, ["--max_failure_rate", "0.5"], 0, ""),
-        (2, ["--max_failure_rate", "0.5"], 1, "every response failed"),
+        (
+            2,
+            [],
+            "100.00% of the judgements failed, more than --max_failure_rate 0.05 allows, the first with rejected: ",
+        ),
+        (1, [], "50.00% of the judgements failed"),
+        (1, ["--max_failure_rate", "0.5"], None),
+        (2, ["--max_failure_rate", "1"], None),
     ],
 )
-def test_failures_and_the_exit_code(
+def test_above_the_failure_rate_the_output_is_not_finished(
     score: Score,
     judge_double: Callable[..., JudgeDouble],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     failing: int,
     options: list[str],
-    code: int,
-    said: str,
+    said: str | None,
 ) -> None:
     write(tmp_path / "in.jsonl", GOOD)
     double = judge_double(fault=lambda number, body: 422 if number < failing else None)
-    assert score(*options, url=double.api_base) == code
-    rows = read_jsonl(tmp_path / "out.jsonl")
+    assert score(*options, url=double.api_base) == (0 if said is None else 1)
+    assert (tmp_path / "out.jsonl").exists() == (said is None)
+    rows = read_jsonl(tmp_path / ("out.jsonl" if said is None else "out.jsonl.partial"))
     assert sum(row["error"] == "rejected" for row in rows) == failing
-    assert said in capsys.readouterr().err
+    if said is not None:
+        error = last_line(capsys)
+        assert said in error
+        assert error.endswith(f"kept in {tmp_path / 'out.jsonl.partial'}, the same command goes on from there")
+        assert score(url=judge_double().api_base) == 0
+        assert [row["error"] for row in read_jsonl(tmp_path / "out.jsonl")] == [None, None]
+
+
+def test_bad_rows_do_not_count_as_failures(score: Score, tmp_path: Path) -> None:
+    write(tmp_path / "in.jsonl", GOOD, *[{"prompt": "no response"}] * 9)
+    assert score("--max_failure_rate", "0") == 0
+
+
+def test_input_without_any_row_to_judge_is_1(score: Score, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in.jsonl", {"prompt": "no response"})
+    assert score() == 1
+    assert last_line(capsys) == "flip: error: no row of the input can be judged; `detail` says why"
 
 
 def test_help_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from scored import command, read_jsonl, without_latency
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.score import on_ray
 
-ray = pytest.importorskip("ray", reason="Ray Data is optional: pip install 'open-instruct-flip[ray]'")
+ray = pytest.importorskip("ray", reason="Ray Data is optional: pip install -e '.[ray]'")
 
 
 @pytest.fixture(scope="module", autouse=True)

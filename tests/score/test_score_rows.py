@@ -11,16 +11,17 @@ import pyarrow.parquet
 import pytest
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.rows.files import Row, RowSource, Start, read_file, read_rows
+from open_instruct_flip.score.groups import group_of, read_groups
 from open_instruct_flip.score.on_ray import ROWS_PER_PIECE, split
-from open_instruct_flip.score.rows import Start, input_size, read_rows, score_row
 
 USER = {"role": "user", "content": "Name a colour."}
 ANSWER = {"role": "assistant", "content": "Blue."}
 
 
 def read(columns: dict[str, Any]) -> tuple[list[Any], list[str], str]:
-    row = score_row(columns, 7, "in.jsonl:8", 100)
-    return row.conversation, row.responses, row.fault
+    group = group_of(Row("in.jsonl", 8, columns), 7)
+    return group.conversation, group.responses, group.fault
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,17 @@ def read(columns: dict[str, Any]) -> tuple[list[Any], list[str], str]:
         ({"messages": [USER, ANSWER]}, [USER], ["Blue."]),
         ({"messages": [USER, ANSWER, USER, ANSWER]}, [USER, ANSWER, USER], ["Blue."]),
         ({"messages": [{**USER, "language": "English"}], "response": "Blue."}, [USER], ["Blue."]),
+        ({"conversation": [USER, ANSWER]}, [USER], ["Blue."]),
+        (
+            {"conversations": [{"from": "human", "value": "Name a colour."}, {"from": "gpt", "value": "Blue."}]},
+            [USER],
+            ["Blue."],
+        ),
+        (
+            {"instruction": "Name a colour.", "input": "of the sky", "output": "Blue."},
+            [{"role": "user", "content": "Name a colour.\n\nof the sky"}],
+            ["Blue."],
+        ),
     ],
 )
 def test_shapes_that_are_read(columns: dict[str, Any], conversation: list[Any], responses: list[str]) -> None:
@@ -43,17 +55,18 @@ def test_shapes_that_are_read(columns: dict[str, Any], conversation: list[Any], 
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({}, "neither 'messages' nor 'prompt'"),
-        ({"prompt": "Name a colour."}, "neither 'responses' nor 'response'"),
-        ({"messages": [USER]}, "neither 'responses' nor 'response'"),
+        ({}, "none of the columns"),
+        ({"prompt": "Name a colour."}, "none of responses, response"),
+        ({"messages": [USER]}, "none of responses, response"),
         ({"messages": [USER, ANSWER], "response": "Blue."}, "must end with a user turn"),
-        ({"messages": [], "response": "Blue."}, "conversation is empty"),
-        ({"messages": 5, "response": "Blue."}, "no list of turns but int"),
-        ({"messages": ["hello"], "response": "Blue."}, "turn 0 of the conversation is no"),
-        ({"messages": [{"role": "user"}], "response": "Blue."}, "turn 0 of the conversation is no"),
+        ({"messages": [], "response": "Blue."}, "messages is no list of turns"),
+        ({"messages": 5, "response": "Blue."}, "messages is no list of turns"),
+        ({"messages": ["hello"], "response": "Blue."}, "messages is no list of turns"),
+        ({"messages": [{"role": "user"}], "response": "Blue."}, "turn 0 has a content that is no text"),
+        ({"messages": [{"role": ["user"], "content": "x"}, USER], "response": "Blue."}, "turn 0 has the role ['user']"),
         ({"messages": [{"role": "user", "content": None}], "response": "Blue."}, "content that is no text"),
         ({"messages": [{"role": "assistant", "content": "Blue."}]}, "conversation is empty"),
-        ({"messages": [USER, {"role": "assistant"}]}, "response 0 is no text but NoneType"),
+        ({"messages": [USER, {"role": "assistant"}]}, "turn 1 has a content that is no text"),
         ({"prompt": "Name a colour.", "responses": []}, "'responses' is empty"),
         ({"prompt": "Name a colour.", "responses": "Blue."}, "'responses' is no list but str"),
         ({"prompt": "Name a colour.", "responses": ["Blue.", 3]}, "response 1 is no text but int"),
@@ -71,7 +84,7 @@ def test_the_columns_given_are_left_as_they_were() -> None:
 
 @pytest.mark.parametrize(("own", "row_id"), [(None, 7), ("a", "a"), (0, 0), (1.5, "1.5"), (["x"], "['x']")])
 def test_ids(own: Any, row_id: Any) -> None:
-    assert score_row({"id": own, "prompt": "p", "response": "r"}, 7, "in.jsonl:8", 100).id == row_id
+    assert group_of(Row("in.jsonl", 8, {"id": own, "prompt": "p", "response": "r"}), 7).id == row_id
 
 
 @pytest.mark.parametrize(
@@ -80,27 +93,27 @@ def test_ids(own: Any, row_id: Any) -> None:
 def test_a_line_that_is_no_row_is_kept_with_its_place(tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "in.jsonl"
     file.write_bytes(b'\n{"prompt": "p", "response": "r"}\n' + line + b'\n{"prompt": "p", "response": "r"}')
-    rows = list(read_rows(file))
+    rows = list(read_groups(read_rows(file)))
     assert [(row.id, row.place, bool(row.fault)) for row in rows] == [
         (0, f"{file}:2", False),
         (1, f"{file}:3", True),
         (2, f"{file}:4", False),
     ]
-    assert rows[-1].position == input_size(file)
+    assert rows[-1].position == RowSource.find(file).size()
 
 
 @pytest.mark.parametrize("name", ["in.csv", "in"])
 def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(UsageError, match=r"ends neither in \.jsonl nor in \.parquet"):
+    with pytest.raises(UsageError, match=r"is no \.jsonl, .*\.parquet"):
         read_rows(tmp_path / name)
 
 
 def test_a_missing_file_and_a_broken_parquet_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no file .*gone\.jsonl"):
+    with pytest.raises(UsageError, match=r"no such file or folder: .*gone\.jsonl"):
         read_rows(tmp_path / "gone.jsonl")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
-    for read_it in (input_size, lambda path: next(read_rows(path))):
+    for read_it in (lambda path: RowSource.find(path).size(), lambda path: next(read_rows(path))):
         with pytest.raises(UsageError, match=r"broken\.parquet is no readable parquet"):
             read_it(tmp_path / "broken.parquet")
 
@@ -120,7 +133,7 @@ def long_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_pieces_hold_every_row_once(long_file: Path, num_done: int) -> None:
     in_pieces = []
     for start, num_rows in split(long_file, num_done):
-        piece = [row for _, row in zip(range(num_rows), read_rows(long_file, start), strict=False)]
+        piece = [row for _, row in zip(range(num_rows), read_file(long_file, None, start), strict=False)]
         assert len(piece) == num_rows
         in_pieces += piece
     assert in_pieces == list(read_rows(long_file))[num_done:]
@@ -128,4 +141,4 @@ def test_pieces_hold_every_row_once(long_file: Path, num_done: int) -> None:
 
 def test_reading_may_start_behind_the_end(long_file: Path) -> None:
     size = long_file.stat().st_size
-    assert list(read_rows(long_file, Start(10_000, 10_000, size))) == []
+    assert list(read_file(long_file, None, Start(10_000, 10_000, size))) == []

@@ -15,8 +15,8 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 from open_instruct_flip.score.config import ScoreConfig
 from open_instruct_flip.score.progress import Pace
+from open_instruct_flip.score.report import summary_table
 from open_instruct_flip.score.summary import Distribution, Summary
-from open_instruct_flip.score.table import summary_table
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=200), st.sampled_from([0.05, 0.5, 0.95]))
@@ -65,7 +65,9 @@ def summary_of_three() -> Summary:
 
 def test_totals() -> None:
     summary = summary_of_three()
-    assert (summary.num_rows, summary.num_responses, summary.num_failures, summary.num_requests) == (2, 3, 2, 5)
+    assert (summary.num_rows, summary.num_responses, summary.num_failures, summary.num_bad) == (2, 3, 1, 1)
+    assert summary.num_requests == 5
+    assert summary.failure_rate == 0.5
     assert summary.failures == {"timeout": 1, "invalid_input": 1}
     assert summary.first_failure == "timeout: no answer"
     assert summary.cost((2.0, 10.0)) == pytest.approx(0.003)
@@ -74,7 +76,7 @@ def test_totals() -> None:
 def test_the_table_holds_them() -> None:
     console = Console(width=120, file=io.StringIO())
     console.print(summary_table(summary_of_three(), (2.0, 10.0)))
-    for text in ("2 (66.67%)", "timeout", "1,000", "0.0030", "0.2500", "2.000 s"):
+    for text in ("1 (50.00%)", "timeout", "1,000", "0.0030", "0.2500", "2.000 s"):
         assert text in console.file.getvalue()
 
 
@@ -94,6 +96,8 @@ def test_prices(given: str | None, prices: tuple[float, float] | None) -> None:
         {"price_per_million": "nan"},
         {"max_failure_rate": 1.5},
         {"ray_workers": 0},
+        {"limit": 0},
+        {"outage_timeout_s": -1.0},
     ],
 )
 def test_values_that_cant_work_are_named(wrong: dict) -> None:
@@ -105,6 +109,6 @@ def test_values_that_cant_work_are_named(wrong: dict) -> None:
 def test_pace_counts_from_where_the_run_started() -> None:
     summary = summary_of_three()
     assert Pace(size=100, first_position=40, first_responses=1).text(summary, 50, 4.0) == (
-        " 50% 3 responses, 0/s, 2 failed, 0:00:20 left"
+        " 50% 3 responses, 0/s, 1 failed, 0:00:20 left"
     )
     assert Pace(size=100, first_position=50, first_responses=3).text(summary, 50, 4.0).endswith("- left")

@@ -12,13 +12,13 @@ from typing import Any
 from open_instruct import ground_truth_utils
 
 from open_instruct_flip.data.labels import served_labels
-from open_instruct_flip.data.rows import read_rows
-from open_instruct_flip.data.validate import Finding, validate_dataset
+from open_instruct_flip.data.validate import DatasetFinding, validate_dataset
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.integrations.open_instruct.options import UPSTREAM_FLAGS, FlipOptions
 from open_instruct_flip.integrations.open_instruct.verifier import JudgeVerifier
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.rows.files import read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def needed_judges(config: Any, options: FlipOptions) -> list[type[Judge]]:
 
 def _findings(
     name: str, split: str, verifiers: Iterable[str], remap_verifier: str | None, options: FlipOptions
-) -> list[Finding] | None:
+) -> list[DatasetFinding] | None:
     """What is wrong with a dataset; None, after a warning, where it can't be read."""
     if Path(name).is_file():
         raise UsageError(f"Open Instruct loads local datasets by folder: give {Path(name).parent}, not {name}")
@@ -106,7 +106,7 @@ def _entries(config: Any) -> Iterator[tuple[str, str]]:
         yield from zip(names, splits * len(names) if len(splits) == 1 else splits, strict=False)
 
 
-def _refuse(name: str, findings: Sequence[Finding]) -> None:
+def _refuse(name: str, findings: Sequence[DatasetFinding]) -> None:
     errors = [finding for finding in findings if finding.severity == "error"]
     for finding in findings:
         if finding.severity == "warning":
@@ -116,7 +116,7 @@ def _refuse(name: str, findings: Sequence[Finding]) -> None:
         raise UsageError(f"the dataset {name} can't be trained on: {listed} (`flip data validate {name}` shows all)")
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: DatasetFinding) -> str:
     shown = ", ".join(map(str, finding.rows[:SHOWN_ROWS]))
     more = f" and {len(finding.rows) - SHOWN_ROWS} more" if len(finding.rows) > SHOWN_ROWS else ""
     where = f" row{'s' * (len(finding.rows) > 1)} {shown}{more}" if finding.rows else ""
