@@ -13,9 +13,9 @@ from open_instruct_flip.commands.options import config_options, judge_options
 from open_instruct_flip.errors import UsageError
 
 if TYPE_CHECKING:
-    from open_instruct_flip.compare.both_judges import Verdict
     from open_instruct_flip.compare.run import Run
     from open_instruct_flip.compare.summary import SummaryLine
+    from open_instruct_flip.compare.verdicts import Verdict
 
 
 @click.command()
@@ -104,7 +104,7 @@ def _judge_policies(
     from rich.console import Console
 
     from open_instruct_flip.client.probe import check_endpoints
-    from open_instruct_flip.compare.both_judges import (
+    from open_instruct_flip.compare.verdicts import (
         DEFAULT_JUDGES,
         make_judges,
         read_heldout,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from open_instruct_flip.compare.both_judges import Verdict
 from open_instruct_flip.compare.figure import Drawing, scales_differ
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.compare.style import line_style, run_labels
 from open_instruct_flip.compare.summary import SummaryLine, gap_notes
+from open_instruct_flip.compare.verdicts import Verdict
 from open_instruct_flip.errors import MissingDependencyError, install_line
 
 try:

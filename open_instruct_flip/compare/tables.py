@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from open_instruct_flip.compare.both_judges import Verdict
 from open_instruct_flip.compare.summary import SummaryLine
+from open_instruct_flip.compare.verdicts import Verdict
 
 NONE = "\N{EN DASH}"
 

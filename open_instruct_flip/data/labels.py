@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.registry import judge_names
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.registry import importable_judges
 
-FLIP_LABEL = "general-flip"
+FLIP_LABEL = FlipJudge.label()
 BASELINE_LABEL = "general-quality"
-
-# Labels whose ground truth is the hidden instruction itself; for the others it may be a reference answer.
-FLIP_LABELS = frozenset({FLIP_LABEL, "general-likelihood"})
 
 # Names that Open Instruct's own verifiers register (ground_truth_utils.py and judge_utils.py, v0.2.0 to August 2026).
 OPEN_INSTRUCT_LABELS = frozenset(
@@ -27,7 +25,12 @@ OPEN_INSTRUCT_LABELS = frozenset(
 
 def known_labels() -> frozenset[str]:
     """The labels of Open Instruct's verifiers and of every judge of the registry, other packages' judges included."""
-    return OPEN_INSTRUCT_LABELS | {f"general-{name}" for name in judge_names()}
+    return OPEN_INSTRUCT_LABELS | {judge.label() for judge in importable_judges()}
+
+
+def labels_of_hidden_instructions() -> frozenset[str]:
+    """Labels whose ground truth is the instruction itself; for other labels it may be a reference answer."""
+    return frozenset(judge.label() for judge in importable_judges() if not judge.sees_instruction)
 
 
 def served_labels(labels: Iterable[str], remap_verifier: str | None = None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from open_instruct_flip.conversation import Message, Target, check_conversation, hide_instruction
-from open_instruct_flip.data.labels import FLIP_LABELS, known_labels, listed, served_labels
+from open_instruct_flip.data.labels import known_labels, labels_of_hidden_instructions, listed, served_labels
 from open_instruct_flip.data.prompts import ROLES, conversation_key
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.rows.files import Row, read_rows
@@ -103,6 +103,7 @@ class _Checker:
     labels: dict[str, str]
     flip_target: Target
     prompt_length: _PromptLength | None
+    hidden: frozenset[str] = field(default_factory=labels_of_hidden_instructions)
     seen: set[bytes] = field(default_factory=set)
     types: dict[str, str] = field(default_factory=dict)
 
@@ -161,7 +162,7 @@ class _Checker:
                 yield _Problem("label_shape", "error", f"the label is no text but {type(label).__name__}")
             elif label.lower() not in self.labels:
                 yield _Problem("unknown_label", "error", f"no verifier serves the label {label!r}: its reward is 0")
-            elif self.labels[label.lower()] in FLIP_LABELS:
+            elif self.labels[label.lower()] in self.hidden:
                 yield from self._flip_problems(messages, truth, label)
 
     def _flip_problems(self, messages: list[Message], truth: Any, label: str) -> Iterator[_Problem]:

@@ -11,14 +11,14 @@ import pytest
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.main import run as flip
-from open_instruct_flip.compare.both_judges import (
+from open_instruct_flip.compare.run import Run
+from open_instruct_flip.compare.verdicts import (
     DEFAULT_JUDGES,
     make_judges,
     read_heldout,
     responses_of,
     score_policies,
 )
-from open_instruct_flip.compare.run import Run
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.group import GroupJudge
@@ -117,7 +117,7 @@ def test_the_interval_is_over_prompts(api_base):
     assert flip_verdict.prompts == 3
 
 
-def test_the_command_shows_both_judges_beside_the_curves(two_runs, api_base, tmp_path, capsys):
+def test_the_command_shows_verdicts_beside_the_curves(two_runs, api_base, tmp_path, capsys):
     rows = [{"run": name, "prompt": INSTRUCTION, "responses": ["It is lost."]} for name in ("flip", "llmjudge")]
     heldout = write_lines(tmp_path / "heldout.jsonl", rows)
     judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", api_base, "--judge_transport", "direct"]
