@@ -33,7 +33,7 @@ DEV = [
 
 setup(
     name="open-instruct-flip",
-    version="0.1.0",
+    version="0.2.0",
     description="FLIP rewards for Open Instruct: a small judge infers the instruction, token F1 is the reward",
     long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
