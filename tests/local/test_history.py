@@ -26,11 +26,16 @@ def noted(tmp_path):
     return note
 
 
-@pytest.mark.parametrize("logs", [{"coin/failure_rate": 1.0}, {"reward": float("nan"), "reward_std": float("nan")}])
-def test_a_step_that_nobody_judged_is_a_gap(noted, logs):
-    row, rewards = noted("coin", **logs)
+def test_a_step_that_nobody_judged_is_a_gap(noted):
+    row, rewards = noted("coin", **{"coin/failure_rate": 1.0})
     assert not {"reward", "reward_std", "f1"} & row.keys()
     assert row["true_rate"] == 0.25
+    assert rewards == [pytest.approx(float("nan"), nan_ok=True)]
+
+
+def test_a_reward_that_is_no_number_stays_one_for_the_comparison_to_mark(noted):
+    row, rewards = noted("coin", reward=float("nan"), reward_std=float("nan"))
+    assert (row["reward"], row["reward_std"]) == ("NaN", "NaN")
     assert rewards == [pytest.approx(float("nan"), nan_ok=True)]
 
 
