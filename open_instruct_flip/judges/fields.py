@@ -169,7 +169,10 @@ def _in_document(document: Any, wanted: Field) -> list[Any]:
         return [value for item in document for value in _in_document(item, wanted)]
     if not isinstance(document, dict):
         return []
-    own = [value for key, value in document.items() if wanted.key.fullmatch(key)]
+    keys = [key for key in document if wanted.key.fullmatch(key)]
+    if any(re.search(r"\d", key) for key in keys):
+        raise ValueError("a numbered field is one of several")
+    own = [document[key] for key in keys]
     if len(own) > 1 and any(map(_is_blank, own)):
         raise ValueError("one of two fields is empty")
     wrapped = [part for key, part in document.items() if _WRAPPER.fullmatch(key)]

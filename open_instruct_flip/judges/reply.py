@@ -142,7 +142,7 @@ def _scorable(value: Any) -> str:
 
 def _share_of_10(value: Any) -> float:
     if isinstance(value, dict):
-        value = value.get("overall", value.get("score"))
+        (value,) = [value[key] for key in ("overall", "score") if key in value]
     score = float(_match(_OUT_OF_10, value)[1])
     if not 1.0 <= score <= 10.0:
         raise ValueError

@@ -193,6 +193,13 @@ NEAR_MISSES = [
     ("score", '{"reasoning": "it says ", "score": 10}", "score": 2}'),
     ("choice", "A response has to keep its form."),
     ("choice", 'The response ends in "winner: A".'),
+    # one of several
+    ("score", '{"score_2": 9}'),
+    ("score", '{"score": 5, "score_2": 9}'),
+    ("score", '{"2. score": 9}'),
+    ("score", '{"score": {"accuracy": 7, "score": 2, "overall": 9}}'),
+    ("score", '{"score": {"accuracy": 7, "clarity": 9}}'),
+    ("instruction", '{"instruction_2": "Sing."}'),
     # two verdicts, none marked final
     ("instruction", '{"instruction": "Sing."}\n{"instruction": "Dance."}'),
     ("instruction", '{"instruction": "Sing.", "instruction": "Dance."}'),
