@@ -8,6 +8,8 @@ text starts with its opening tag, or when the chat template has written that tag
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 _NAMES = "think|thinking|thought|reasoning"
 _OPENING = rf"<(?:{_NAMES})>|\[THINK\]|<\|channel\|>analysis(?:<\|message\|>)?"
@@ -35,6 +37,24 @@ def final_answer(response: str, *, opened: bool = False) -> str:
         return response
     ends = closings(response)
     return response[ends[-1] :].strip() if ends else ""
+
+
+def final_answer_in_tokens(tokenizer: Any, token_ids: Sequence[int], text: str, *, opened: bool = False) -> str:
+    """`final_answer` of generated tokens, whose tags of thinking may be special tokens.
+
+    Args:
+        tokenizer: The policy's tokenizer, of transformers.
+        token_ids: What the policy generated.
+        text: What they are as text without special tokens, and the answer where they hold no thinking.
+        opened: Whether the prompt's end had opened a thinking section.
+    """
+    tagged = tokenizer.decode(token_ids, skip_special_tokens=False)
+    if not opened and not starts_thinking(tagged):
+        return text
+    answer = final_answer(tagged, opened=opened)
+    for token in tokenizer.all_special_tokens:
+        answer = answer.replace(token, "")
+    return answer.strip()
 
 
 def opens_thinking(generation_prompt: str) -> bool:

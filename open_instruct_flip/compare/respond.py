@@ -8,30 +8,40 @@ from typing import Any
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import MissingDependencyError, UsageError, install_line
+from open_instruct_flip.thinking import final_answer_in_tokens, opens_thinking
 
 BATCH_SIZE = 32
 
 
 def respond(policy_dir: Path, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
-    """One greedy response per conversation, in order.
+    """One greedy response per conversation, in order, its thinking removed: empty where that never ends.
 
     Raises:
         UsageError: The folder holds no model and tokenizer that can be loaded.
         MissingDependencyError: torch and transformers are not installed.
     """
     model, tokenizer = _load(policy_dir)
-    texts: list[str] = []
-    for begin in range(0, len(conversations), BATCH_SIZE):
-        inputs = tokenizer.apply_chat_template(
-            [list(conversation) for conversation in conversations[begin : begin + BATCH_SIZE]],
-            add_generation_prompt=True,
-            padding=True,
-            return_tensors="pt",
-            return_dict=True,
-        ).to(model.device)
+    prompts = [_generation_prompt(tokenizer, conversation) for conversation in conversations]
+    answers: list[str] = []
+    for begin in range(0, len(prompts), BATCH_SIZE):
+        batch = prompts[begin : begin + BATCH_SIZE]
+        # The template has written the special tokens that a prompt starts with.
+        inputs = tokenizer(batch, add_special_tokens=False, padding=True, return_tensors="pt").to(model.device)
         outputs = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        texts += tokenizer.batch_decode(outputs[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return texts
+        written = outputs[:, inputs["input_ids"].shape[1] :]
+        answers += [_answer(tokenizer, prompt, ids) for prompt, ids in zip(batch, written, strict=True)]
+    return answers
+
+
+def _generation_prompt(tokenizer: Any, conversation: Sequence[Message]) -> str:
+    prompt: str = tokenizer.apply_chat_template(list(conversation), add_generation_prompt=True, tokenize=False)
+    return prompt
+
+
+def _answer(tokenizer: Any, prompt: str, token_ids: Any) -> str:
+    """What was written behind a prompt, without its thinking."""
+    text = tokenizer.decode(token_ids, skip_special_tokens=True)
+    return final_answer_in_tokens(tokenizer, token_ids, text, opened=opens_thinking(prompt))
 
 
 def _load(policy_dir: Path) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """Final policies under the same judges, through a real loopback server and a real (tiny, random) policy."""
 
 import json
+import shutil
 import sys
 import threading
 import types
@@ -256,6 +257,25 @@ def test_the_final_policy_writes_the_responses_the_file_lacks(policy, tmp_path):
     alone = responses_of(Run("a", str(policy)), read_heldout(heldout)[:1], max_new_tokens=4)
     assert alone == answered[:1]  # padding beside a longer prompt changes nothing
     assert all(len(response.split()) <= 4 for _, (response,) in answered)
+
+
+def test_what_the_final_policy_thinks_is_not_its_response(policy, tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(policy / "policy")
+    written = tokenizer.decode([2, 3])
+    tokenizer.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
+    shutil.copytree(policy, tmp_path / "run")
+    tokenizer.save_pretrained(tmp_path / "run" / "policy")
+    heldout = read_heldout(write_lines(tmp_path / "prompts.jsonl", [{"prompt": "what is soil"}]))
+    ((_, (answer,)),) = responses_of(Run("a", str(tmp_path / "run")), heldout, max_new_tokens=4)
+    assert answer == "", "the random policy never closes the section"
+    from open_instruct_flip.compare.respond import _answer
+
+    tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})
+    ids = [4, 5, tokenizer.convert_tokens_to_ids("</think>"), 2, 3, 1, 0]
+    assert _answer(tokenizer, "what <think>", ids) == written, "tags are found where they are special tokens"
+    assert _answer(tokenizer, "what", [2, 3, 1, 0]) == written
 
 
 @pytest.mark.parametrize(

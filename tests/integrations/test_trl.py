@@ -8,7 +8,7 @@ from open_instruct_flip import FlipJudge
 from open_instruct_flip.failures import outage
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.outage import JudgeOutageError
-from open_instruct_flip.integrations.trl import flip_reward
+from open_instruct_flip.integrations.trl import flip_reward, rollouts
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Reward
 
@@ -91,6 +91,16 @@ async def test_thinking_is_not_judged():
     # No template is applied to text, so that a text that ends with the tag has opened the thinking.
     assert await flip_reward(judge)(prompts=["a <think>"], completions=["It asks.</think>0.25"]) == [0.25]
     assert judge.groups == [(turn("a"), ["0.5", "0.75"]), (turn("a <think>"), ["0.25"])]
+
+
+async def test_without_the_tokenizer_a_warning_says_once_that_opened_thinking_is_not_seen(caplog):
+    rollouts._warn_that_the_template_is_unknown.cache_clear()
+    await flip_reward(EchoJudge())(prompts=["a"], completions=["0.5"])
+    assert not caplog.messages, "no template is applied to text"
+    for _ in range(2):
+        await flip_reward(EchoJudge())(prompts=[turn("a")], completions=[turn("0.5", "assistant")])
+    (warning,) = caplog.messages
+    assert "pass processing_class=tokenizer to flip_reward" in warning
 
 
 async def test_each_batch_logs_its_own_inferences_failed_ones_too(judge_double):

@@ -36,12 +36,17 @@ def flip_reward(
         judge: Any judge; `FlipJudge` gives FLIP's rewards, `PointwiseJudge` the usual baseline's.
         name: Name in TRL's logs, `rewards/<name>/mean`; else the judge's. Two reward functions need two names.
         processing_class: The trainer's tokenizer or processor: tells whether its chat template opens the thinking.
+            Conversational prompts need it; without it a warning says what then is not known.
         chat_template_kwargs: The same as in `GRPOConfig`, where they are given there.
         failures: What becomes of failed judgements, and how long to wait for a judge that is down.
 
     Example:
         >>> from open_instruct_flip import FlipJudge
-        >>> flip_reward(FlipJudge(model="hosted_vllm/judge", api_base="http://127.0.0.1:8001/v1")).__name__
+        >>> from transformers import AutoTokenizer
+        >>> from open_instruct_flip.local.models import model_path
+        >>> tokenizer = AutoTokenizer.from_pretrained(model_path("policy"))
+        >>> judge = FlipJudge(model="hosted_vllm/judge", api_base="http://127.0.0.1:8001/v1")
+        >>> flip_reward(judge, processing_class=tokenizer).__name__
         'flip'
     """
     reader = RolloutReader(processing_class, chat_template_kwargs)

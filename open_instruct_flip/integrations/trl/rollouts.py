@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.thinking import final_answer, opens_thinking, starts_thinking
+from open_instruct_flip.thinking import final_answer, final_answer_in_tokens, opens_thinking
+
+logger = logging.getLogger(__name__)
 
 Prompt = str | list[Message]
 
@@ -31,7 +35,7 @@ class RolloutReader:
 
     Attributes:
         processing_class: The trainer's tokenizer or processor. Without it, whether the chat template opens a thinking
-            section is not known, and each response goes by its own tags.
+            section is not known: each response goes by its own tags, and a warning says so once.
         chat_template_kwargs: The trainer's `chat_template_kwargs`, which may decide on that.
     """
 
@@ -49,18 +53,13 @@ class RolloutReader:
         if self.processing_class is None or token_ids is None:
             return Rollout(conversation, final_answer(text, opened=opened))
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
-        tagged = tokenizer.decode(token_ids, skip_special_tokens=False)
-        if not opened and not starts_thinking(tagged):
-            return Rollout(conversation, text)
-        answer = final_answer(tagged, opened=opened)
-        for token in tokenizer.all_special_tokens:
-            answer = answer.replace(token, "")
-        return Rollout(conversation, answer.strip())
+        return Rollout(conversation, final_answer_in_tokens(tokenizer, token_ids, text, opened=opened))
 
     def _opens_thinking(self, prompt: Prompt) -> bool:
         if isinstance(prompt, str):
             return opens_thinking(prompt)  # TRL applies no template to text
         if self.processing_class is None:
+            _warn_that_the_template_is_unknown()
             return False
         options = self.chat_template_kwargs or {}
         rendered = self.processing_class.apply_chat_template(
@@ -75,6 +74,14 @@ def grouped(rollouts: Sequence[Rollout]) -> list[list[int]]:
     for number, rollout in enumerate(rollouts):
         groups.setdefault(repr(rollout.conversation), []).append(number)
     return list(groups.values())
+
+
+@cache
+def _warn_that_the_template_is_unknown() -> None:
+    logger.warning(
+        "without the tokenizer, thinking that the chat template opens is judged as if it were the answer: "
+        "pass processing_class=tokenizer to flip_reward"
+    )
 
 
 def _text(completion: Prompt) -> str:
