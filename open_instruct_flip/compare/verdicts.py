@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean, stdev
@@ -18,7 +18,7 @@ from open_instruct_flip.client.together import together
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.base import Judge, refuse_foreign_options
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
 from open_instruct_flip.rows.files import Row, read_rows
@@ -101,14 +101,8 @@ def make_judges(names: Sequence[str], options: Mapping[str, Any], client: Client
         UsageError: There is no such judge, or none of them has an option.
     """
     classes = [judge_class(name) for name in dict.fromkeys(names)]
-    own = {judge.name: {field.name for field in fields(judge.config_class)} for judge in classes}
-    foreign = sorted(options.keys() - set().union(*own.values()))
-    if foreign:
-        raise UsageError(f"--{foreign[0]} is no option of the {' and the '.join(own)} judge")
-    return [
-        judge.from_options({name: value for name, value in options.items() if name in own[judge.name]}, client)
-        for judge in classes
-    ]
+    refuse_foreign_options(classes, options)
+    return [judge.from_options(judge.own_options(options), client) for judge in classes]
 
 
 def score_policies(answered: Answered, judges: Sequence[Judge]) -> list[Verdict]:

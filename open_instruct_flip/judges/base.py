@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields, replace
 from typing import Any, ClassVar, Self
 
 from open_instruct_flip.client.background import run_sync
@@ -66,13 +66,23 @@ class Judge(ABC):
 
     @classmethod
     def make_config(cls, given: Mapping[str, Any]) -> JudgeConfig:
-        """This judge's configuration; raises UsageError for an option that it does not have."""
-        own = [f.name for f in fields(cls.config_class)]
-        foreign = sorted(given.keys() - set(own))
-        if foreign:
-            flags = ", ".join(f"--{name}" for name in foreign)
-            raise UsageError(f"the {cls.name} judge has no {flags}; it has {', '.join(f'--{name}' for name in own)}")
+        """This judge's configuration.
+
+        Raises:
+            UsageError: It has no such option, or it needs one that was not given.
+        """
+        refuse_foreign_options([cls], given)
+        needed = [f.name for f in fields(cls.config_class) if f.default is MISSING and f.default_factory is MISSING]
+        missing = _flags(name for name in needed if name not in given)
+        if missing:
+            raise UsageError(f"the {cls.name} judge needs {missing}")
         return cls.config_class(**given)
+
+    @classmethod
+    def own_options(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the given options that this judge has."""
+        names = {f.name for f in fields(cls.config_class)}
+        return {name: value for name, value in given.items() if name in names}
 
     @classmethod
     def label(cls) -> str:
@@ -156,6 +166,22 @@ class Judge(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def refuse_foreign_options(judges: Sequence[type[Judge]], given: Iterable[str]) -> None:
+    """Raise UsageError for a given option that none of these judges has."""
+    had = list(dict.fromkeys(option.name for judge in judges for option in fields(judge.config_class)))
+    foreign = _flags(sorted(set(given).difference(had)))
+    if foreign and not judges:
+        raise UsageError(f"no judge is asked that has {foreign}: leave it out")
+    if foreign:
+        names = " and ".join(judge.name for judge in judges)
+        subject = f"the {names} judge has" if len(judges) == 1 else f"the judges {names} have"
+        raise UsageError(f"{subject} no {foreign}: leave it out; there are {_flags(had)}")
+
+
+def _flags(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name}" for name in names)
 
 
 def failed_request(error: RequestFailed) -> Reward:

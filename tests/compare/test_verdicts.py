@@ -184,7 +184,8 @@ def test_a_judge_that_cannot_be_used_is_one_line_before_any_work(entry_points, t
     for names, options, says in [
         (["broken"], [], "'broken' of the entry point 'no_such_package.judges:Broken' can't be imported"),
         (["referee"], [], "no judge is called 'referee'"),
-        (["pointwise"], ["--flip_target", "system"], "--flip_target is no option of the pointwise judge"),
+        (["pointwise", "listwise"], ["--similarity", "f1"], "the judges pointwise and listwise have no --similarity"),
+        (["pointwise"], ["--flip_target", "system"], "the pointwise judge has no --flip_target: leave it out"),
     ]:
         code, page = judged(names, tmp_path, two_runs, api_base, *options)
         assert (code, page) == (2, "")
@@ -264,12 +265,19 @@ def test_what_the_final_policy_thinks_is_not_its_response(policy, tmp_path):
 
     tokenizer = AutoTokenizer.from_pretrained(policy / "policy")
     written = tokenizer.decode([2, 3])
-    tokenizer.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
     shutil.copytree(policy, tmp_path / "run")
-    tokenizer.save_pretrained(tmp_path / "run" / "policy")
+    settings = tmp_path / "run" / "policy" / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"suppress_tokens": [0, 1]}))  # words only
     heldout = read_heldout(write_lines(tmp_path / "prompts.jsonl", [{"prompt": "what is soil"}]))
-    ((_, (answer,)),) = responses_of(Run("a", str(tmp_path / "run")), heldout, max_new_tokens=4)
-    assert answer == "", "the random policy never closes the section"
+
+    def response():
+        ((_, (answer,)),) = responses_of(Run("a", str(tmp_path / "run")), heldout, max_new_tokens=4)
+        return answer
+
+    assert len(response().split()) == 4
+    tokenizer.chat_template += "{% if add_generation_prompt %}<think>{% endif %}"
+    tokenizer.save_pretrained(tmp_path / "run" / "policy")
+    assert response() == "", "these words never close the section"
     from open_instruct_flip.compare.respond import _answer
 
     tokenizer.add_special_tokens({"additional_special_tokens": ["</think>"]})

@@ -220,7 +220,7 @@ def test_an_option_that_no_needed_judge_has_is_refused(launch, judge_server, dat
     arguments = flags(judge_server, dataset(row(label="general-pointwise")))
     done = launch(*arguments, "--flip_similarity", "bleu")
     assert done.returncode == 2
-    assert "ask for general-pointwise, which has no --flip_similarity: leave it out" in done.stderr
+    assert "labels ask for: the pointwise judge has no --flip_similarity: leave it out" in done.stderr
     done = launch(*flags(judge_server, dataset(row(), row(label="general-pointwise"))), "--flip_similarity", "recall")
     assert "--flip_similarity" not in done.stderr
 

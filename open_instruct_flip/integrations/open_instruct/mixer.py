@@ -16,7 +16,7 @@ from open_instruct_flip.data.validate import DatasetFinding, validate_dataset
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.integrations.open_instruct.options import UPSTREAM_FLAGS, FlipOptions
 from open_instruct_flip.integrations.open_instruct.verifier import JudgeVerifier
-from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.base import Judge, refuse_foreign_options
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rows.files import read_rows
 
@@ -88,12 +88,11 @@ def _labels(name: str, split: str) -> Iterator[str]:
 
 
 def _check_options(judges: Sequence[type[Judge]], given: Mapping[str, Any]) -> None:
-    """Refuse an option that none of the judges has; Open Instruct's own flags have values whatever is judged."""
-    had = {field.name for judge in judges for field in dataclasses.fields(judge.config_class)}
-    foreign = [f"--{name}" for name in given if name not in had and name not in UPSTREAM_FLAGS]
-    if foreign:
-        asked = ", ".join(judge.label() for judge in judges) or "no judge of this package"
-        raise UsageError(f"the datasets' labels ask for {asked}, which has no {', '.join(foreign)}: leave it out")
+    """Refuse an option that none of the judges has; Open Instruct's flags have values whatever is judged."""
+    try:
+        refuse_foreign_options(judges, given.keys() - UPSTREAM_FLAGS.keys())
+    except UsageError as error:
+        raise UsageError(f"of the judges that the datasets' labels ask for: {error}") from None
 
 
 def _entries(config: Any) -> Iterator[tuple[str, str]]:
