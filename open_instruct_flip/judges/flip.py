@@ -24,6 +24,7 @@ from open_instruct_flip.similarity.measures import (
     DEFAULT_EMBEDDING_MODEL,
     SimilarityName,
     check_available,
+    check_similarity,
     similarity,
 )
 
@@ -56,7 +57,7 @@ class FlipConfig(ReplyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_available(self.similarity)
+        check_similarity(self.similarity)
 
 
 class FlipJudge(ResponseJudge):
@@ -76,6 +77,10 @@ class FlipJudge(ResponseJudge):
     config: FlipConfig
     sees_instruction = False
     nothing_said = Reward(score=0.0, precision=0.0, recall=0.0)
+
+    def check(self) -> None:
+        super().check()
+        check_available(self.config.similarity)
 
     def prompt_files(self) -> PromptFiles:
         target = "_system_target" if self.config.flip_target == "system" else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -78,9 +78,14 @@ def _option(name: str, owners: list[tuple[type[Judge], Field[Any]]], num_judges:
     names = tuple(owner.name for owner, _ in owners)
     defaults = {repr(option.default) for _, option in owners}
     notes = [", ".join(names)] if len(names) < num_judges else []
-    notes += [f"default: {first.default}"] if len(defaults) == 1 and first.default not in (None, "") else []
+    notes += [f"default: {first.default}"] if len(defaults) == 1 and first.default not in (None, "", MISSING) else []
     text = first.metadata.get("help", "") + (f" [{'; '.join(notes)}]" if notes else "")
     return JudgeOption(name, get_type_hints(judge.config_class)[name], text, names)
+
+
+def our_judges() -> list[type[Judge]]:
+    """The judge types of this package."""
+    return [judge_class(name) for name in _OURS]
 
 
 def importable_judges() -> Iterator[type[Judge]]:

@@ -67,10 +67,15 @@ def similarity(
     return min(1.0, max(0.0, value))
 
 
-def check_available(name: str) -> None:
-    """Raise unless `name` is a measure whose library is installed."""
+def check_similarity(name: str) -> None:
+    """Raise UsageError unless `name` is a measure."""
     if name not in SIMILARITIES:
         raise UsageError(f"--similarity is one of {', '.join(SIMILARITIES)}, got {name!r}")
+
+
+def check_available(name: str) -> None:
+    """Raise UsageError unless `name` is a measure, MissingDependencyError where its library is not installed."""
+    check_similarity(name)
     module, package = _NEEDS.get(name, (None, ""))
     if module is not None and importlib.util.find_spec(module) is None:
         raise MissingDependencyError(f"--similarity {name} needs {package}: pip install {package}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.integrations.open_instruct.copying import copy_rate, mask_copies
 from open_instruct_flip.integrations.open_instruct.options import (
@@ -19,7 +23,10 @@ from open_instruct_flip.integrations.open_instruct.options import (
     flag_name,
 )
 from open_instruct_flip.integrations.open_instruct.query import read_open_query, read_query
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.judges.pointwise import PointwiseJudge
 from open_instruct_flip.judges.registry import judge_options
 
@@ -151,3 +158,43 @@ def test_options_come_back_from_their_flags():
     assert options.training.copy_guard == "penalize"
     assert options.failures == FailureConfig()
     assert options.judge_config(PointwiseJudge) == PointwiseJudge.config_class()
+
+
+def test_a_measure_that_is_not_installed_is_the_flip_judges_concern_only(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    model = SimpleNamespace(llm_judge_model="hosted_vllm/judge")
+    given_flags = FlipFlags(flip_similarity="chrf", flip_api_base="http://127.0.0.1:9/v1")
+    options = FlipOptions.from_flags(model, given_flags)
+    LikelihoodJudge.from_config(options.judge_config(LikelihoodJudge), options.client)
+    with pytest.raises(MissingDependencyError, match="pip install sacrebleu"):
+        FlipJudge.from_config(options.judge_config(FlipJudge), options.client)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiceConfig(JudgeConfig):
+    """Options of another package's judge."""
+
+    sides: int = dataclasses.field(kw_only=True, metadata={"help": "Sides of the die"})
+
+
+class DiceJudge(Judge):
+    """Another package's judge, which can't do without its option."""
+
+    name = "dice"
+    config_class = DiceConfig
+
+    async def score_group(self, conversation, responses):
+        raise NotImplementedError
+
+
+def test_what_another_packages_judge_needs_is_asked_for_only_where_it_is_used(monkeypatch):
+    point = EntryPoint("dice", f"{__name__}:DiceJudge", "open_instruct_flip.judges")
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(DiceJudge=DiceJudge))
+    monkeypatch.setattr(
+        "open_instruct_flip.judges.registry.entry_points",
+        lambda group, name=None: [point] if name in (None, "dice") else [],
+    )
+    assert {option.name: option.help for option in judge_options()}["sides"] == "Sides of the die [dice]"
+    options = FlipOptions.from_flags(FlipFlags())
+    with pytest.raises(UsageError, match="the dice judge needs --sides"):
+        options.judge_config(DiceJudge)

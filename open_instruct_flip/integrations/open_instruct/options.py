@@ -18,7 +18,7 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig
-from open_instruct_flip.judges.registry import importable_judges, judge_options
+from open_instruct_flip.judges.registry import judge_options, our_judges
 
 CopyGuard = Literal["off", "mask", "penalize"]
 OpensThinking = Literal["auto", "yes", "no"]
@@ -83,14 +83,13 @@ class FlipOptions(NamedTuple):
                 {name: value for name, value in _values(_judge_fields(), sources).items() if value is not None},
                 *(config(**_values(_names(config), sources)) for config in _CONFIGS),
             )
-            for judge in importable_judges():
+            for judge in our_judges():
                 options.judge_config(judge)  # refuses impossible values
         return options
 
     def judge_config(self, judge: type[Judge]) -> JudgeConfig:
         """A judge's configuration: those of the run's options that it has, the others at its own defaults."""
-        own = _names(judge.config_class)
-        return judge.make_config({name: value for name, value in self.judge_options.items() if name in own})
+        return judge.make_config(judge.own_options(self.judge_options))
 
 
 _CONFIGS: tuple[Any, ...] = (ClientConfig, FailureConfig, TrainingConfig)
