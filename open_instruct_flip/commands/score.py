@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 STDOUT = "-"
+WHERE_REPLIES_FAIL = (
+    "; if replies keep failing: --restart with another form of reply (--json_schema) or another judge model, or a "
+    "higher --max_failure_rate"
+)
 
 
 @click.command()
@@ -75,7 +79,9 @@ def score(
 def _output(file: Path | None, settings: Mapping[str, Any], config: ScoreConfig) -> PartialOutput | StreamedOutput:
     from open_instruct_flip.score.output import PartialOutput, StreamedOutput
 
-    return StreamedOutput() if file is None else PartialOutput(file, settings, restart=config.restart)
+    if file is None:
+        return StreamedOutput()
+    return PartialOutput(file, settings, restart=config.restart, max_failure_rate=config.max_failure_rate)
 
 
 def _score(source: RowSource, output: PartialOutput | StreamedOutput, judge: Judge, config: ScoreConfig) -> Summary:
@@ -129,7 +135,8 @@ def _check_failures(summary: Summary, how_to_go_on: str, config: ScoreConfig) ->
     if summary.num_bad and summary.num_bad == summary.num_responses:
         raise FlipError("no row of the input can be judged; `detail` says why")
     if summary.failure_rate > config.max_failure_rate:
+        advice = WHERE_REPLIES_FAIL if summary.num_reply_failures else ""
         raise FlipError(
             f"{summary.failure_rate:.2%} of the judgements failed, more than --max_failure_rate "
-            f"{config.max_failure_rate:g} allows, the first with {summary.first_failure}{how_to_go_on}"
+            f"{config.max_failure_rate:g} allows, the first with {summary.first_failure}{how_to_go_on}{advice}"
         )

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from open_instruct_flip.errors import FlipError, UsageError
-from open_instruct_flip.rewards import REQUEST_FAILURES
+from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES
 from open_instruct_flip.score.columns import Output, decode, encode, write_as_parquet
 from open_instruct_flip.score.groups import ResponseGroup
 from open_instruct_flip.score.summary import Summary
@@ -68,6 +68,8 @@ class PartialOutput:
         settings: What the rewards depend on. A run goes on only from a partial output of equal settings. Without an
             `input` the input can't be read again, so that no run can go on.
         restart: Throw away what an earlier run has left.
+        max_failure_rate: Where a larger share of what earlier runs have left failed, replies that failed are judged
+            again too; else failed requests only.
 
     Raises:
         UsageError: There is a partial output of other settings, or another process writes it.
@@ -76,10 +78,14 @@ class PartialOutput:
         summary: Totals of the rows that are in it.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, Any], *, restart: bool = False) -> None:
+    def __init__(
+        self, out: Path, settings: Mapping[str, Any], *, restart: bool = False, max_failure_rate: float = 1.0
+    ) -> None:
         self._out = out
         self._settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._restart = restart
+        self._max_failure_rate = max_failure_rate
+        self._judged_again = REQUEST_FAILURES
         self.path = _beside(out, ".partial")
         self._settings_path = _beside(out, ".partial.json")
         self._kept_path = _beside(out, ".partial.kept")
@@ -107,7 +113,7 @@ class PartialOutput:
             self._opened.close()
 
     def kept(self, group: ResponseGroup) -> list[Output] | None:
-        """The output rows of the next group from an earlier run; None where they are not all there, or a call failed.
+        """The output rows of the next group from an earlier run; None where they are not all there, or are judged again.
 
         Raises:
             UsageError: The partial output belongs to other rows.
@@ -118,7 +124,7 @@ class PartialOutput:
                 raise self._other(
                     f"{self.path} has row {output['id']!r} where the input has {group.id!r} ({group.place})"
                 )
-        complete = [output for output in outputs if output and output["error"] not in REQUEST_FAILURES]
+        complete = [output for output in outputs if output and output["error"] not in self._judged_again]
         return complete if len(complete) == group.num_outputs else None
 
     def holds_more(self) -> bool:
@@ -170,7 +176,10 @@ class PartialOutput:
             self._kept_path.unlink(missing_ok=True)
         else:
             self._gather()
-            if _holds_reward(self._kept_path):
+            before = _summary_of(self._kept_path)
+            if before.failure_rate > self._max_failure_rate:
+                self._judged_again = REQUEST_FAILURES | REPLY_FAILURES
+            if before.rewards.count:
                 self._check_settings()
             else:
                 self._kept_path.unlink()
@@ -215,9 +224,11 @@ def check_suffix(out: Path) -> None:
         raise UsageError(f"{out} ends in none of {', '.join(SUFFIXES)}, which say how a file is written")
 
 
-def _holds_reward(path: Path) -> bool:
+def _summary_of(path: Path) -> Summary:
+    summary = Summary()
     with path.open("rb") as lines:
-        return any((output := decode(line)) and output["error"] is None for line in lines)
+        summary.add_all(filter(None, map(decode, lines)))
+    return summary
 
 
 def _beside(path: Path, suffix: str) -> Path:

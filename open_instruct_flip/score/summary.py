@@ -105,7 +105,12 @@ class Summary:
     @property
     def num_failures(self) -> int:
         """Responses whose request failed, or the reply to it."""
-        return sum(self.failures[kind] for kind in REQUEST_FAILURES | REPLY_FAILURES)
+        return sum(self.failures[kind] for kind in REQUEST_FAILURES) + self.num_reply_failures
+
+    @property
+    def num_reply_failures(self) -> int:
+        """Responses whose judge gave a reply without a verdict, or none to this prompt."""
+        return sum(self.failures[kind] for kind in REPLY_FAILURES)
 
     @property
     def num_bad(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
-from judge_double import JudgeDouble
+from judge_double import JudgeDouble, varied_reply
 from scored import read_jsonl, without_latency
 
 from open_instruct_flip.commands.main import run
@@ -251,6 +251,23 @@ def test_above_the_failure_rate_the_output_is_not_finished(
         assert error.endswith(f"kept in {tmp_path / 'out.jsonl.partial'}, the same command goes on from there")
         assert score(url=judge_double().api_base) == 0
         assert [row["error"] for row in read_jsonl(tmp_path / "out.jsonl")] == [None, None]
+
+
+def test_too_many_unreadable_replies_are_no_dead_end(
+    score: Score, judge_double: Callable[..., JudgeDouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in.jsonl", GOOD)
+    mute = judge_double(reply=lambda body: "no verdict" if "Warm and red." in str(body) else varied_reply(body))
+    for out in ("out.jsonl", "accepted.jsonl"):
+        assert score(out=out, url=mute.api_base) == 1
+        said = last_line(capsys)
+        for remedy in ("the same command goes on", "--json_schema", "--restart", "--max_failure_rate"):
+            assert remedy in said
+    asked = mute.num_requests
+    assert score("--max_failure_rate", "0.5", out="accepted.jsonl", url=mute.api_base) == 0
+    assert mute.num_requests == asked
+    assert score(url=judge_double().api_base) == 0
+    assert [row["error"] for row in read_jsonl(tmp_path / "out.jsonl")] == [None, None]
 
 
 def test_bad_rows_do_not_count_as_failures(score: Score, tmp_path: Path) -> None:

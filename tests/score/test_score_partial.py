@@ -131,6 +131,12 @@ def test_rows_whose_call_failed_are_judged_again_wherever_they_stand(tmp_path: P
     assert [row["error"] for row in rows] == [None] * 4 + ["invalid_input"] + ["unreadable_reply"] * 2 + [None]
 
 
+@pytest.mark.parametrize(("limit", "again"), [(0.1, ["row 2", "row 4", "row 5"]), (0.9, ["row 2", "row 5"])])
+def test_where_too_many_failed_replies_are_judged_again_too(tmp_path: Path, limit: float, again: list[str]) -> None:
+    write(tmp_path / "out.jsonl", stop_after=4, errors={"row 2": CALL, "row 4": REPLY})
+    assert [row.id for row in write(tmp_path / "out.jsonl", max_failure_rate=limit)] == again
+
+
 @given(first=st.integers(0, 3), second=st.integers(0, 3), third=st.integers(0, 3))
 def test_stopped_again_while_it_judges_failures_again_nothing_is_lost(first: int, second: int, third: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
