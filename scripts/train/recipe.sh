@@ -17,8 +17,8 @@ Train with the judge "$JUDGE".
   --dry_run              print the command and stop
   --help                 print this
 
-Every other FLAG goes to the trainer and wins over the recipe. The trainer's flags: \`flip train --help\` where Open
-Instruct is installed; those of the local profile: \`flip local train --help\`.
+Every other FLAG goes to the trainer and wins over the recipe. The trainer's flags: \`flip train --help\`, Open
+Instruct's among them where it is installed; those of the local profile: \`flip local train --help\`.
 
 Variables that the environment can set, and their values otherwise:
 EOF
