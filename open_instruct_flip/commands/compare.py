@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options, judge_options
+from open_instruct_flip.commands.options import config_options, with_judge_options
 from open_instruct_flip.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--wandb_report", is_flag=True, help="Also create a W&B report that overlays the runs (online runs only)")
 @config_options(client=ClientConfig)
-@judge_options
+@with_judge_options
 def compare(
     runs: tuple[str, ...],
     out: Path,

@@ -8,7 +8,7 @@ import click
 
 from open_instruct_flip.commands.options import config_options
 from open_instruct_flip.errors import MissingDependencyError, install_line
-from open_instruct_flip.local.build_config import BuildConfig
+from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.config import LocalConfig
 
 
@@ -17,9 +17,9 @@ def local() -> None:
     """The world without a GPU: small models, a small world of instructions, real GRPO."""
 
 
-@local.command()
+@local.command("train")
 @config_options(config=LocalConfig)
-def train(config: LocalConfig) -> None:
+def train_policy(config: LocalConfig) -> None:
     """Train the local policy with TRL's GRPOTrainer against a judge server on this machine."""
     from open_instruct_flip.local.run import train_locally
 
@@ -32,8 +32,8 @@ def train(config: LocalConfig) -> None:
 
 
 @local.command("build-models")
-@config_options(config=BuildConfig)
-def build_models(config: BuildConfig) -> None:
+@config_options(config=ModelsConfig)
+def build_models(config: ModelsConfig) -> None:
     """Make the judge and the policy from nothing."""
     try:
         from open_instruct_flip.local.build import build_models as build

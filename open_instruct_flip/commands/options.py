@@ -41,7 +41,7 @@ def config_options(**configs: type) -> Callable[[Callable[..., Any]], Callable[.
     return decorate
 
 
-def judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a click command every option of every judge, and those that were given as the argument `judge_options`.
 
     Which of them the chosen judge has is the judge's to say: see `Judge.from_options`.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options, judge_options
+from open_instruct_flip.commands.options import config_options, with_judge_options
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
 from open_instruct_flip.score.config import ScoreConfig
 
@@ -34,7 +34,7 @@ WHERE_REPLIES_FAIL = (
 @click.argument("out", metavar="OUT")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON")
 @config_options(config=ScoreConfig, client=ClientConfig)
-@judge_options
+@with_judge_options
 def score(
     source: str,
     out: str,
@@ -52,7 +52,7 @@ def score(
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judges.registry import judge_class
     from open_instruct_flip.rows.files import RowSource
-    from open_instruct_flip.score.check import check_run
+    from open_instruct_flip.score.check import check_inputs
     from open_instruct_flip.score.settings import reward_settings
 
     if as_json and out == STDOUT:
@@ -60,7 +60,7 @@ def score(
     judge = judge_class(config.judge).from_options(judge_options, client)
     rows = RowSource.find(source, config.split)
     file = None if out == STDOUT else Path(os.path.realpath(out) if os.path.islink(out) else out)
-    check_run(rows, file, judge, config)
+    check_inputs(rows, file, judge, config)
     settings = reward_settings(rows, judge, config, check_endpoints(client))
     try:
         summary = _score(rows, _output(file, settings, config), judge, config)

@@ -40,7 +40,7 @@ _TAKES_PLACE = re.compile(
 _T = TypeVar("_T")
 
 
-class Field(NamedTuple):
+class ReplyField(NamedTuple):
     """A field by its keys in JSON and its labels in prose; the value is running text, or a word or a number."""
 
     key: re.Pattern[str]
@@ -48,17 +48,17 @@ class Field(NamedTuple):
     is_text: bool
 
 
-def field(*spellings: str, is_text: bool = False) -> Field:
+def reply_field(*spellings: str, is_text: bool = False) -> ReplyField:
     """A field by every known spelling of its name, in any case; a space may be `_`, `-` or nothing."""
     name = "(?:" + "|".join(spellings).replace(" ", r"[ _\-]?") + ")"
-    return Field(
+    return ReplyField(
         re.compile(rf"[\W\d_]*+{name}[\W\d_]*+", re.I),
         re.compile(rf"^{_MARKUP}{name}[ \t*_`]*+[:：][ \t*_]*+(?=[^\s{{`])", re.I | re.M),
         is_text,
     )
 
 
-def read_field(reply: str, wanted: Field, parse: Callable[[Any], _T]) -> _T:
+def read_field(reply: str, wanted: ReplyField, parse: Callable[[Any], _T]) -> _T:
     """What a reply surely says under a field's name, as `parse` reads it.
 
     Raises:
@@ -116,7 +116,7 @@ def _unwrapped(text: str) -> str:
     return "{" + text if _QUOTED_KEY.match(text) else text
 
 
-def _statements(text: str, wanted: Field) -> Iterator[tuple[str, Any]]:
+def _statements(text: str, wanted: ReplyField) -> Iterator[tuple[str, Any]]:
     """Every value of a field in a text, in order, with the words before it."""
     end = 0
     for start, stop, document in [*_documents(text), (len(text), len(text), None)]:
@@ -163,7 +163,7 @@ def _letters(text: str) -> str:
     return re.sub(r"\\u[0-9a-fA-F]{4}|\\.|[\W_]", "", text.replace("None", "null"))
 
 
-def _in_document(document: Any, wanted: Field) -> list[Any]:
+def _in_document(document: Any, wanted: ReplyField) -> list[Any]:
     """The values under an object's own keys of that name, else under those of objects that only wrap it."""
     if isinstance(document, list):
         return [value for item in document for value in _in_document(item, wanted)]
@@ -179,7 +179,7 @@ def _in_document(document: Any, wanted: Field) -> list[Any]:
     return own or [value for part in wrapped for value in _in_document(part, wanted)]
 
 
-def _labelled(text: str, wanted: Field) -> Iterator[tuple[str, str]]:
+def _labelled(text: str, wanted: ReplyField) -> Iterator[tuple[str, str]]:
     """The values on a field's labelled lines, each with its label; running text goes on to the next label."""
     labels = list(wanted.label.finditer(text))
     for label, end in zip(labels, [*(label.start() for label in labels[1:]), len(text)], strict=False):

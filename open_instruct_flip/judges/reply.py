@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from open_instruct_flip.errors import FlipError
-from open_instruct_flip.judges.fields import Field, as_text, field, read_field
+from open_instruct_flip.judges.fields import ReplyField, as_text, read_field, reply_field
 from open_instruct_flip.similarity.f1 import is_scorable
 
-_INSTRUCTION = field(
+_INSTRUCTION = reply_field(
     *("instruction", "inferred instruction", "user instruction", "original instruction", "query", "user query"),
     *("prompt", "inferred prompt", "user prompt", "system prompt", "inferred system prompt", "request", "user request"),
     is_text=True,
 )
-_SCORE = field("score", "rating", "grade", "overall score", "overall rating", "final score", "final rating")
-_WINNER = field("winner", "better response", "preferred response", "choice", "verdict", "final verdict")
-_RANKING = field("ranking", "final ranking")
-_RANKING_OR_INDEX = field("ranking", "final ranking", "best response index")
+_SCORE = reply_field("score", "rating", "grade", "overall score", "overall rating", "final score", "final rating")
+_WINNER = reply_field("winner", "better response", "preferred response", "choice", "verdict", "final verdict")
+_RANKING = reply_field("ranking", "final ranking")
+_RANKING_OR_INDEX = reply_field("ranking", "final ranking", "best response index")
 
 
 def _alone(pattern: str) -> re.Pattern[str]:
@@ -126,7 +126,7 @@ def best(text: str, count: int, first_number: int = 1) -> int:
     return _read(text, wanted, first, f"none of the {count} responses as the best")
 
 
-def _read(text: str, wanted: Field, parse: Callable[[Any], _Verdict], missing: str) -> _Verdict:
+def _read(text: str, wanted: ReplyField, parse: Callable[[Any], _Verdict], missing: str) -> _Verdict:
     try:
         return read_field(text, wanted, parse)
     except (ValueError, RecursionError):

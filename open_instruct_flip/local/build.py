@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction, pointwise_score
 from open_instruct_flip.local import examples, world
-from open_instruct_flip.local.build_config import BuildConfig
+from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.generation import generate
 from open_instruct_flip.local.models import new_judge, new_policy, save_model, train_tokenizer
-from open_instruct_flip.local.training import Stage, train
+from open_instruct_flip.local.training import Stage, train_model
 from open_instruct_flip.similarity.f1 import f1_score
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ REPORT_FILE = "report.json"
 TOKENIZER_EXAMPLES = 4_000
 
 
-def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dict[str, float]:
+def build_models(config: ModelsConfig, say: Callable[[str], None] = print) -> dict[str, float]:
     """Train and save both models, and measure them on held-out instructions.
 
     Returns:
@@ -46,7 +46,7 @@ def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dic
     save_model(judge, tokenizer, out / "judge")
     policy = new_policy(tokenizer)
     lessons = examples.policy_examples(config.seed, config.policy_keep)
-    for line in train(policy, tokenizer, Stage("policy", lessons, config.policy_steps, config.batch_size, 3e-3)):
+    for line in train_model(policy, tokenizer, Stage("policy", lessons, config.policy_steps, config.batch_size, 3e-3)):
         say(line)
     save_model(policy, tokenizer, out / "policy")
     report = judge_report(judge, tokenizer, config.seed, config.evaluated)
@@ -56,12 +56,12 @@ def build_models(config: BuildConfig, say: Callable[[str], None] = print) -> dic
     return report
 
 
-def _tokenizer_texts(config: BuildConfig) -> list[str]:
+def _tokenizer_texts(config: ModelsConfig) -> list[str]:
     lessons = itertools.islice(examples.judge_examples(config.seed, 0.5, short=False), TOKENIZER_EXAMPLES)
     return [text for e in lessons for text in (*(m["content"] for m in e.messages), e.reply)]
 
 
-def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None]) -> Any:
+def _trained_judge(config: ModelsConfig, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None]) -> Any:
     """Three stages: both tasks on short prompts, then on the real ones, then mostly grading, which is learned last."""
     judge = new_judge(tokenizer)
     seed, share = config.seed, config.share_of_scores
@@ -71,7 +71,7 @@ def _trained_judge(config: BuildConfig, tokenizer: PreTrainedTokenizerFast, say:
         ("judge, scores", examples.judge_examples(seed + 3, 0.85, short=False), config.judge_score_steps, 1.5e-3),
     ]
     for name, lessons, steps, rate in stages:
-        for line in train(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):
+        for line in train_model(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):
             say(line)
     return judge
 

@@ -8,7 +8,7 @@ from open_instruct_flip.errors import UsageError
 
 
 @dataclass(frozen=True)
-class BuildConfig:
+class ModelsConfig:
     """How long the local models are trained.
 
     Raises:

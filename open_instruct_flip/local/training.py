@@ -112,7 +112,7 @@ def reply_loss(model: Any, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(model.lm_head(hidden[asked]).float(), target[asked])
 
 
-def train(model: Any, tokenizer: PreTrainedTokenizerFast, stage: Stage, report_every: int = 50) -> Iterator[str]:
+def train_model(model: Any, tokenizer: PreTrainedTokenizerFast, stage: Stage, report_every: int = 50) -> Iterator[str]:
     """Train in place; yields a line with step, loss and rate every `report_every` steps."""
     import torch
 

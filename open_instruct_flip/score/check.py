@@ -11,7 +11,7 @@ from open_instruct_flip.score.config import ScoreConfig
 from open_instruct_flip.score.output import check_suffix
 
 
-def check_run(source: RowSource, out: Path | None, judge: Judge, config: ScoreConfig) -> None:
+def check_inputs(source: RowSource, out: Path | None, judge: Judge, config: ScoreConfig) -> None:
     """Raise UsageError for a run that can't work; `out` is None for standard output."""
     if out is not None:
         _check_out(source, out, config)

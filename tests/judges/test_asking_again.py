@@ -72,7 +72,9 @@ async def test_the_only_response_that_says_something_beats_the_rest(name: str, m
 
 
 def test_an_option_of_another_judge_is_refused() -> None:
-    with pytest.raises(UsageError, match="the flip judge has no --max_pairs: leave it out; there are --max_response_chars"):
+    with pytest.raises(
+        UsageError, match="the flip judge has no --max_pairs: leave it out; there are --max_response_chars"
+    ):
         FlipJudge(**ENDPOINT, max_pairs=3)
 
 

@@ -9,14 +9,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.local import examples, training
 from open_instruct_flip.local.build import build_models
-from open_instruct_flip.local.build_config import BuildConfig
+from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.models import model_path
 
 
 def test_a_short_build_makes_both_models_and_their_report(tmp_path):
     steps = {"judge_short_steps": 2, "judge_steps": 2, "judge_score_steps": 2, "policy_steps": 2}
     lines = []
-    report = build_models(BuildConfig(out=str(tmp_path), batch_size=4, evaluated=4, **steps), lines.append)
+    report = build_models(ModelsConfig(out=str(tmp_path), batch_size=4, evaluated=4, **steps), lines.append)
     assert [line.split(" 2/2")[0] for line in lines] == [
         "judge, short prompts",
         "judge, real prompts",

@@ -183,10 +183,13 @@ def test_scripts_use_flags_that_exist(grpo_fast, script, profile):
 
 @pytest.mark.parametrize(("template", "opens"), [("olmo_thinker", True), ("tulu_thinker", True), ("tulu", False)])
 def test_templates_that_open_the_thinking_are_told_from_those_that_do_not(registered, template, opens):
-    from open_instruct_flip.integrations.open_instruct.policy import opens_thinking
+    from open_instruct_flip.integrations.open_instruct.policy import policy_opens_thinking
 
     policy = str(ROOT / "open_instruct_flip/local/models/policy")
-    assert opens_thinking(["--model_name_or_path", policy, "--chat_template_name", template, "--seed", "3"]) is opens
+    assert (
+        policy_opens_thinking(["--model_name_or_path", policy, "--chat_template_name", template, "--seed", "3"])
+        is opens
+    )
 
 
 async def test_thinking_that_the_template_opened_and_nobody_closed_is_no_answer(registered, judge_url):

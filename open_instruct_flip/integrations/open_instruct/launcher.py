@@ -16,7 +16,7 @@ HELP_FLAGS = frozenset({"-h", "--help"})
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train, and return an exit code: 0 done, 1 training stopped for a reason that is printed, 2 wrong use."""
     try:
-        train(sys.argv[1:] if arguments is None else list(arguments))
+        check_and_train(sys.argv[1:] if arguments is None else list(arguments))
     except (UsageError, MissingDependencyError) as error:
         return _fail(error, 2)
     except FlipError as error:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(arguments: Sequence[str]) -> None:
+def check_and_train(arguments: Sequence[str]) -> None:
     """Run Open Instruct's `grpo_fast` with FLIP registered.
 
     Args:

@@ -9,12 +9,12 @@ from open_instruct.dataset_transformation import TokenizerConfig
 from open_instruct.model_utils import ModelConfig
 from open_instruct.utils import ArgumentParserPlus
 
-from open_instruct_flip import thinking
+from open_instruct_flip.thinking import opens_thinking
 
 logger = logging.getLogger(__name__)
 
 
-def opens_thinking(arguments: Sequence[str]) -> bool | None:
+def policy_opens_thinking(arguments: Sequence[str]) -> bool | None:
     """Whether the generation prompt of the policy's tokenizer, as Open Instruct sets it up, opens a thinking section.
 
     Args:
@@ -24,7 +24,7 @@ def opens_thinking(arguments: Sequence[str]) -> bool | None:
         None, after a warning, where the template can't be rendered.
     """
     try:
-        return thinking.opens_thinking(_generation_prompt(arguments))
+        return opens_thinking(_generation_prompt(arguments))
     except Exception as error:  # a hub, a tokenizer and a template each raise their own; Open Instruct will tell
         logger.warning(
             "the policy's chat template can't be rendered (%s: %s), so a response counts as thinking only by its own "

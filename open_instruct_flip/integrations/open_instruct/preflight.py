@@ -18,7 +18,7 @@ from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.failures.trial import trial
 from open_instruct_flip.integrations.open_instruct.mixer import needed_judges
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions, our_flag_names
-from open_instruct_flip.integrations.open_instruct.policy import opens_thinking
+from open_instruct_flip.integrations.open_instruct.policy import policy_opens_thinking
 from open_instruct_flip.judges.base import Judge
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def check_run(arguments: Sequence[str]) -> list[str]:
             asyncio.run(ask_judges(judges, options))
         found += ["--flip_judge_proven", "True"] if judges else []
     if options.training.policy_opens_thinking == "auto":
-        opened = opens_thinking(arguments)
+        opened = policy_opens_thinking(arguments)
         found += [] if opened is None else ["--flip_policy_opens_thinking", "yes" if opened else "no"]
     return found
 
