@@ -113,7 +113,7 @@ class PartialOutput:
             self._opened.close()
 
     def kept(self, group: ResponseGroup) -> list[Output] | None:
-        """The output rows of the next group from an earlier run; None where they are not all there, or are judged again.
+        """The output rows of the next group from an earlier run; None where some are missing, or are judged again.
 
         Raises:
             UsageError: The partial output belongs to other rows.
