@@ -58,3 +58,20 @@ async def test_cancelling_the_whole_cancels_each():
     with pytest.raises(asyncio.CancelledError):
         await whole
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_where_a_coroutine_cannot_be_made_none_starts():
+    started = []
+
+    async def sibling():
+        started.append(True)
+
+    def work():
+        yield sibling()
+        raise ValueError("no second one")
+
+    with pytest.raises(ValueError, match="no second one"):
+        await together(work())
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(0)
+    assert started == []
