@@ -89,15 +89,21 @@ class Connections:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Close them, whoever uses them."""
+        """Close them, whoever uses them. Who comes from now on gets new ones."""
+        self._withdraw()
         self._closing.set()
         await self._life
 
     async def _live(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await self._closing.wait()
-        _OPEN.pop(self._key, None)  # a closed loop would be kept for as long as they are
+        self._withdraw()
         await self._transport.aclose()
+
+    def _withdraw(self) -> None:
+        """Be found no more. A closed loop would be kept for as long as they can be."""
+        if _OPEN.get(self._key) is self:
+            del _OPEN[self._key]
 
 
 # Clients with the same configuration and key share connections and slots, on each loop.

@@ -5,9 +5,12 @@ import gc
 import os
 
 import pytest
-from misbehaving import INSTRUCTION, MisbehavingJudge, answers, fails, gives, hangs, resets
+from misbehaving import INSTRUCTION, VERDICT, MisbehavingJudge, answers, fails, gives, hangs, resets
 
 from open_instruct_flip import FlipJudge
+from open_instruct_flip.client.client import JudgeClient
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.request import ChatRequest
 
 CONVERSATION = [{"role": "user", "content": INSTRUCTION}]
 # How many calls; the full measure of 50,000 is run by hand.
@@ -68,6 +71,19 @@ async def test_cancelled_calls_free_their_slots_and_connections():
         await judge.aclose()
     await asyncio.sleep(0.05)
     assert left_behind()["files"] <= before["files"] + 2
+
+
+@pytest.mark.parametrize("transport", CALLS)
+async def test_who_comes_while_the_last_user_closes_gets_connections_that_are_open(transport):
+    async with MisbehavingJudge() as server:
+        config = ClientConfig("hosted_vllm/j", server.url, judge_transport=transport)
+        leaving, coming = JudgeClient(config), JudgeClient(config)
+        question = ChatRequest([{"role": "user", "content": INSTRUCTION}], max_tokens=8)
+        await leaving.complete(question)
+        _, completion = await asyncio.gather(leaving.aclose(), coming.complete(question))
+        again = await coming.complete(question)
+        await coming.aclose()
+    assert completion.texts == again.texts == (VERDICT,)
 
 
 @pytest.mark.parametrize("transport", CALLS)
