@@ -52,22 +52,48 @@ class Connections:
     async def send(self, request: ChatRequest, tried: list[Endpoint]) -> Completion:
         """One attempt, once a slot is free. The time limit covers the request, not the wait for its slot.
 
+        A request that is rejected is tried once on another endpoint, since the server may be to blame as well.
+
         Args:
             request: What to send.
-            tried: Endpoints that have failed this request; the one chosen now is added.
+            tried: Endpoints that have failed this request; those chosen now are added.
         """
         async with self._slots:
             async with self._door:
                 await asyncio.sleep(0)
-            endpoint = self.endpoints.choose(tried)
-            tried.append(endpoint)
-            started = time.perf_counter()
-            with endpoint.busy():
-                try:
-                    completion = await self._answer(request, endpoint.url)
-                except (RequestFailed, JudgeRefusedError) as error:
-                    self.endpoints.note_failure(endpoint, error)
+            try:
+                return await self._attempt(request, tried)
+            except RequestFailed as error:
+                may_go_on = len(tried) < self._config.max_attempts and self.endpoints.has_another(tried)
+                if error.kind is not FailureKind.REJECTED or not may_go_on:
                     raise
+                return await self._second_opinion(request, tried, error)
+
+    async def _second_opinion(self, request: ChatRequest, tried: list[Endpoint], rejection: RequestFailed) -> Completion:
+        """Ask another endpoint whether a rejected request is at fault, or the one that rejected it."""
+        suspect = tried[-1]
+        try:
+            with suspect.doubted():
+                completion = await self._attempt(request, tried)
+        except RequestFailed as error:
+            if error.kind is FailureKind.REJECTED:  # rightly so, by both
+                for endpoint in (suspect, tried[-1]):
+                    self.endpoints.note_success(endpoint)
+            raise
+        detail = f"{rejection}, which another endpoint took"
+        self.endpoints.note_failure(suspect, RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True))
+        return completion
+
+    async def _attempt(self, request: ChatRequest, tried: list[Endpoint]) -> Completion:
+        endpoint = self.endpoints.choose(tried)
+        tried.append(endpoint)
+        started = time.perf_counter()
+        with endpoint.busy():
+            try:
+                completion = await self._answer(request, endpoint.url)
+            except (RequestFailed, JudgeRefusedError) as error:
+                self.endpoints.note_failure(endpoint, error)
+                raise
         if completion.usage.requests:  # the cache's answers say nothing about the endpoint
             self.endpoints.note_success(endpoint)
         return replace(completion, latency_s=time.perf_counter() - started)

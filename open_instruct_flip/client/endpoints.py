@@ -30,12 +30,14 @@ class Endpoint:
         url: Where requests go, or None where the provider chooses.
         in_flight: Requests that it has yet to answer.
         refuses: Whether its last answer was a refusal.
+        doubts: Requests it rejected that another endpoint is being asked about.
     """
 
     def __init__(self, url: str | None) -> None:
         self.url = url
         self.in_flight = 0
         self.refuses = False
+        self.doubts = 0
         self.rest_s = 0.0
         self._failures = 0
         self._rests_until = 0.0
@@ -51,7 +53,7 @@ class Endpoint:
 
     @property
     def is_due_for_trial(self) -> bool:
-        return self.is_open and not self._rests and not self._on_trial
+        return self.is_open and not self._rests and not self._on_trial and not self.doubts
 
     @property
     def _rests(self) -> bool:
@@ -70,6 +72,15 @@ class Endpoint:
             if trial:
                 self._on_trial = False
 
+    @contextmanager
+    def doubted(self) -> Iterator[None]:
+        """Comes after the others for as long as one of them is asked about a request that it rejected."""
+        self.doubts += 1
+        try:
+            yield
+        finally:
+            self.doubts -= 1
+
     def note_success(self) -> None:
         """Take in that it answered as it should."""
         self.refuses = False
@@ -84,6 +95,8 @@ class Endpoint:
             self._rest(error.retry_after_s or FIRST_REST_S)
         elif error.retryable:
             self._failures += 1
+        else:
+            return
         # What fails during the rest was sent before it.
         if self.is_open and not self._rests:
             self.rest_s = min(2 * self.rest_s, MAX_REST_S) or FIRST_REST_S
@@ -115,7 +128,7 @@ class Endpoints:
         due = [endpoint for endpoint in self._all if endpoint.is_due_for_trial]
         if due and not tried:
             return due[0]
-        return min(self._all, key=lambda e: (not e.is_healthy, e in tried, e.rest_s, e.in_flight))
+        return min(self._all, key=lambda e: (not e.is_healthy, e in tried, e.doubts > 0, e.rest_s, e.in_flight))
 
     def has_another(self, tried: Collection[Endpoint]) -> bool:
         """Whether a healthy endpoint has not been tried."""
@@ -128,7 +141,9 @@ class Endpoints:
         endpoint.note_success()
 
     def note_failure(self, endpoint: Endpoint, error: RequestFailed | JudgeRefusedError) -> None:
-        """Take in a failure of an endpoint, and warn when its breaker opens."""
+        """Take in a failure of an endpoint, and warn when its breaker opens. An overflow is an answer as it should be."""
+        if isinstance(error, RequestFailed) and error.kind is FailureKind.CONTEXT_OVERFLOW:
+            return self.note_success(endpoint)
         was_open = endpoint.is_open
         endpoint.note_failure(error)
         if endpoint.is_open and not was_open and len(self._all) > 1:

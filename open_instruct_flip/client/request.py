@@ -163,11 +163,13 @@ def status_failure(
         return RequestFailed(FailureKind.TIMEOUT, detail, retryable=True)
     if status == 429:
         return RequestFailed(FailureKind.RATE_LIMITED, detail, retryable=True, retry_after_s=retry_after_s)
-    if status >= 500:
-        return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True, retry_after_s=retry_after_s)
-    return RequestFailed(FailureKind.REJECTED, detail)
+    if status in _OF_THE_REQUEST:
+        return RequestFailed(FailureKind.REJECTED, detail)
+    return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True, retry_after_s=retry_after_s)
 
 
+_OF_THE_REQUEST = (400, 413, 422)
+"""What else is no success speaks of the server or of the way to it: redirects, 402, 405, 410, 5xx."""
 _HOPELESS = ("is pinned to", "Missing credentials", "prompt_logprobs")
 """In an error's text: another model is served, there is no key, or what the likelihood judge lives on is unknown."""
 

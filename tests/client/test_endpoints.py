@@ -29,6 +29,10 @@ SICK = {
     "502 page of a gateway": after(0.003, gives(b"<html>bad gateway", "502 Bad", "text/html")),
     "404": after(0.003, fails(404)),
     "401": after(0.003, fails(401)),
+    "400": after(0.003, fails(400)),
+    "422": after(0.003, fails(422)),
+    "302": after(0.003, fails(302, Location="/login")),
+    "405": after(0.003, fails(405)),
     "broken JSON": after(0.003, gives(b'{"choices": [')),
     "no answer": hangs,
 }
@@ -75,10 +79,23 @@ async def test_the_attempt_after_a_failure_goes_elsewhere_and_at_once():
     assert failed(rewards) == []
 
 
-async def test_a_request_of_its_own_fault_blames_no_endpoint():
-    overflow = fails(400, "maximum context length is 8 tokens")
+async def test_a_request_that_every_endpoint_rejects_is_at_fault_itself_and_blames_none(caplog):
     async with (
-        MisbehavingJudge(*[overflow, fails(422)] * 10) as one,
+        MisbehavingJudge(*[fails(400)] * 40) as one,
+        MisbehavingJudge(*[fails(422)] * 40) as other,
+        judge_at(one, other, max_concurrency=1) as judge,
+    ):
+        rewards = await rollouts(judge, 40)
+        later = await rollouts(judge, 40, "later")
+    assert [(reward.error, reward.usage.requests) for reward in rewards] == [(FailureKind.REJECTED, 2)] * 40
+    assert failed(later) == []
+    assert (len(one.bodies), len(other.bodies)) == (80, 40), "the first of two idle ones is used as before"
+    assert "the other endpoints are used" not in caplog.text
+
+
+async def test_an_overflow_blames_no_endpoint():
+    async with (
+        MisbehavingJudge(*[fails(400, "maximum context length is 8 tokens")] * 20) as one,
         MisbehavingJudge() as other,
         judge_at(one, other, max_concurrency=1) as judge,
     ):
@@ -87,6 +104,18 @@ async def test_a_request_of_its_own_fault_blames_no_endpoint():
         await rollouts(judge, 40, "later")
     assert seen >= 20
     assert len(one.bodies) > seen
+
+
+async def test_an_endpoint_that_rejects_what_another_takes_is_named_in_a_warning(caplog):
+    async with (
+        MisbehavingJudge(then=fails(400, "no chat template")) as sick,
+        MisbehavingJudge() as well,
+        judge_at(sick, well, max_concurrency=1) as judge,
+    ):
+        rewards = await rollouts(judge, 40)
+    assert failed(rewards) == []
+    assert len(sick.bodies) <= FAILURES_TO_OPEN + 2
+    assert f"{sick.url} answered 400: no chat template, which another endpoint took; the other endpoints" in caplog.text
 
 
 async def test_a_rate_limit_moves_the_load_and_is_no_failure():
@@ -212,6 +241,32 @@ def test_what_was_sent_before_the_rest_does_not_lengthen_it(clock):
     for _ in range(100):
         both.note_failure(broken, BROKEN)
     clock.now += 1.01
+    assert both.choose() is broken
+
+
+def test_an_overflow_in_a_trial_closes_the_breaker(clock):
+    both, broken = two_of_which_one_is_broken()
+    clock.now += 1.01
+    with broken.busy():
+        both.note_failure(broken, RequestFailed(FailureKind.CONTEXT_OVERFLOW, "too long"))
+    assert broken.is_healthy
+    assert broken.rest_s == 0
+
+
+def test_a_rejection_in_a_trial_lengthens_no_rest(clock):
+    both, broken = two_of_which_one_is_broken()
+    clock.now += 1.01
+    with broken.busy():
+        both.note_failure(broken, RequestFailed(FailureKind.REJECTED, "temperature must be below 2"))
+    assert broken.rest_s == 1
+    assert both.choose() is broken
+
+
+def test_no_second_trial_while_another_endpoint_is_asked_about_the_first(clock):
+    both, broken = two_of_which_one_is_broken()
+    clock.now += 1.01
+    with broken.doubted():
+        assert both.choose() is not broken
     assert both.choose() is broken
 
 

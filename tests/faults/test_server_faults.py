@@ -51,7 +51,9 @@ FAULTS = {
     "408": ([fails(408)], None, 2),
     "400, another reason": (fails(400, "temperature must be below 2"), FailureKind.REJECTED, 1),
     "422": (fails(422, "extra field"), FailureKind.REJECTED, 1),
-    "redirect": (gives(b"", "307 Moved", Location="http://127.0.0.1:9/"), FailureKind.REJECTED, 1),
+    "redirect": (gives(b"", "307 Moved", Location="http://127.0.0.1:9/"), FailureKind.SERVER_ERROR, ATTEMPTS),
+    "405": (fails(405), FailureKind.SERVER_ERROR, ATTEMPTS),
+    "410": (fails(410), FailureKind.SERVER_ERROR, ATTEMPTS),
     "page with status 200": (  # a login page, for example
         gives(b"<html>login</html>", content_type="text/html"),
         FailureKind.SERVER_ERROR,
