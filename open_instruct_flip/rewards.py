@@ -25,7 +25,7 @@ class FailureKind(StrEnum):
     CONTEXT_OVERFLOW = "context_overflow"
     """The prompt did not fit the judge's context, even with the response's middle cut out."""
     REJECTED = "rejected"
-    """The server refused this one request (400, 413, 422) for another reason, as did another endpoint where there is one."""
+    """The server refused this one request (400, 413, 422) for another reason, and so did another endpoint, if any."""
     REFUSED = "refused"
     """The server refused the key, the model or the URL (401, 403, 404), after it had taken them."""
     UNSCORABLE_INSTRUCTION = "unscorable_instruction"

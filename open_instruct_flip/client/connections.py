@@ -69,7 +69,9 @@ class Connections:
                     raise
                 return await self._second_opinion(request, tried, error)
 
-    async def _second_opinion(self, request: ChatRequest, tried: list[Endpoint], rejection: RequestFailed) -> Completion:
+    async def _second_opinion(
+        self, request: ChatRequest, tried: list[Endpoint], rejection: RequestFailed
+    ) -> Completion:
         """Ask another endpoint whether a rejected request is at fault, or the one that rejected it."""
         suspect = tried[-1]
         try:

@@ -7,7 +7,8 @@ from typing import Any
 
 import aiohttp
 
-from open_instruct_flip.client.request import Completion, RequestFailed, read_completion, status_failure
+from open_instruct_flip.client.http_status import status_failure
+from open_instruct_flip.client.request import Completion, RequestFailed, read_completion
 from open_instruct_flip.client.urls import has_credentials
 from open_instruct_flip.rewards import FailureKind
 
@@ -58,7 +59,9 @@ async def post_chat(
         raise _no_completion(f"{where} answered with broken HTTP: {error}") from error
     if answer.status != 200:
         model, wait_s = body["model"], _retry_after_s(answer)
-        raise status_failure(answer.status, _message(content), where=where, model=model, retry_after_s=wait_s)
+        raise status_failure(
+            answer.status, content.decode("utf-8", "replace"), where=where, model=model, retry_after_s=wait_s
+        )
     return read_completion(_parse(content, where=where), where=where)
 
 
@@ -89,16 +92,6 @@ async def _read(answer: aiohttp.ClientResponse, where: str) -> bytes:
             )
         parts.append(part)
     return b"".join(parts)
-
-
-def _message(content: bytes) -> str:
-    """What an error's body says: its message where it is in OpenAI's or FastAPI's form, else all of it."""
-    text = content.decode("utf-8", "replace")
-    try:
-        body = json.loads(text)
-        return str(body["error"]["message"] if "error" in body else body["detail"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
 
 
 def _retry_after_s(answer: aiohttp.ClientResponse) -> float | None:

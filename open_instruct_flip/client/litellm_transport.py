@@ -10,6 +10,7 @@ import aiohttp
 
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.http import open_session, post_chat
+from open_instruct_flip.client.http_status import status_failure
 from open_instruct_flip.client.litellm_internals import Provider, has_listeners, hosted_provider, load_litellm
 from open_instruct_flip.client.request import (
     TEXT_FIELDS,
@@ -17,7 +18,6 @@ from open_instruct_flip.client.request import (
     Completion,
     RequestFailed,
     read_completion,
-    status_failure,
 )
 from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.errors import JudgeUnusableError
@@ -119,7 +119,8 @@ def _failure(error: Exception, where: str, model: str) -> Exception:
         return RequestFailed(FailureKind.UNREACHABLE, detail, retryable=True)
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status >= 400:
-        return status_failure(status, _line(error), where=where, model=model, retry_after_s=_retry_after_s(error))
+        said = shown_url(str(error))
+        return status_failure(status, said, where=where, model=model, retry_after_s=_retry_after_s(error))
     detail = f"{where}: {type(error).__name__}: {_line(error)}"
     return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True)
 

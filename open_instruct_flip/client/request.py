@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import FlipError, JudgeRefusedError, JudgeUnusableError
+from open_instruct_flip.errors import FlipError
 from open_instruct_flip.rewards import FailureKind, Usage
 
 
@@ -137,43 +137,3 @@ def _text(message: Any, finish_reason: str) -> str:
             # is the answer: with thinking switched off, a server's reasoning parser takes all of it for a thought.
             return text if field == TEXT_FIELDS[0] or finish_reason == "stop" else f"<think>{text}"
     return ""
-
-
-def status_failure(
-    status: int, message: str, *, where: str, model: str, retry_after_s: float | None = None
-) -> RequestFailed | JudgeUnusableError:
-    """What an HTTP status other than 200 means, for the caller to raise.
-
-    Returns:
-        JudgeRefusedError for no such model or URL, or a wrong key; JudgeUnusableError where the server can't do what
-        is asked. Every further request would fare the same.
-    """
-    overflow = status in (400, 413) and _is_overflow(message)
-    text = " ".join(message.split())[:300]
-    detail = f"{where} answered {status}: {text}"
-    if status in (401, 403):
-        return JudgeRefusedError(f"{where} refused the API key ({status}); set the right one, see --api_key_env")
-    if status == 404:
-        return JudgeRefusedError(f"{where} knows no model {model!r}, or is no /v1 URL (404): {text}")
-    if status in (400, 422, 500) and any(sign in text for sign in _HOPELESS):
-        return JudgeUnusableError(detail)
-    if overflow:
-        return RequestFailed(FailureKind.CONTEXT_OVERFLOW, detail)
-    if status == 408:
-        return RequestFailed(FailureKind.TIMEOUT, detail, retryable=True)
-    if status == 429:
-        return RequestFailed(FailureKind.RATE_LIMITED, detail, retryable=True, retry_after_s=retry_after_s)
-    if status in _OF_THE_REQUEST:
-        return RequestFailed(FailureKind.REJECTED, detail)
-    return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True, retry_after_s=retry_after_s)
-
-
-_OF_THE_REQUEST = (400, 413, 422)
-"""What else is no success speaks of the server or of the way to it: redirects, 402, 405, 410, 5xx."""
-_HOPELESS = ("is pinned to", "Missing credentials", "prompt_logprobs")
-"""In an error's text: another model is served, there is no key, or what the likelihood judge lives on is unknown."""
-
-
-def _is_overflow(message: str) -> bool:
-    text = message.lower()
-    return "context length" in text or "context window" in text or "maximum model length" in text or "too long" in text
