@@ -6,21 +6,24 @@ import asyncio
 import hashlib
 import json
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from open_instruct_flip.client.request import ChatRequest, Completion, Transport
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, Transport
 from open_instruct_flip.errors import FlipError
-from open_instruct_flip.rewards import Usage
+from open_instruct_flip.rewards import FailureKind, Usage
 
 Result = TypeVar("Result")
-Identify = Callable[[str | None, float], Awaitable[str]]
+Identify = Callable[[str | None, float], Awaitable[str | None]]
 
 FILE_NAME = "replies.sqlite3"
 BUSY_TIMEOUT_S = 30.0
+UNKNOWN_FOR_S = 30.0
+"""How long an endpoint that did not say which model it serves is not asked again."""
 
 
 class ReplyCache:
@@ -99,12 +102,13 @@ def _key(model: str, request: ChatRequest) -> bytes:
 class CachingTransport:
     """A transport that looks into the cache first, and keeps what it had to ask for.
 
-    Only requests whose answer is meant to be the same each time are kept: at temperature 0, or with a seed.
+    Only requests whose answer is meant to be the same each time are kept: at temperature 0, or with a seed; and only
+    where it is known which model answers. After a failed request an endpoint may have come back with another model.
 
     Args:
         transport: What asks.
         cache: What keeps.
-        identify: Says which model an endpoint serves, see `probe.served_identity`; called once for each endpoint.
+        identify: Says which model an endpoint serves, see `probe.served_identity`; or None where that can't be learned.
     """
 
     def __init__(self, transport: Transport, cache: ReplyCache, identify: Identify) -> None:
@@ -112,26 +116,42 @@ class CachingTransport:
         self._cache = cache
         self._identify = identify
         self._identities: dict[str | None, str] = {}
+        self._unknown_until: dict[str | None, float] = {}
         self._asking: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
         """Answer from the cache, or send the request; see `Transport.complete`."""
         if request.temperature > 0 and request.seed is None:
-            return await self._transport.complete(request, endpoint, timeout_s)
+            return await self._send(request, endpoint, timeout_s)
         model = await self._identity(endpoint, timeout_s)
+        if model is None:
+            return await self._send(request, endpoint, timeout_s)
         kept = await self._cache.get(model, request)
         if kept is not None:
             return kept
-        completion = await self._transport.complete(request, endpoint, timeout_s)
-        await self._cache.put(model, request, completion)
+        completion = await self._send(request, endpoint, timeout_s)
+        if self._identities.get(endpoint) == model:
+            await self._cache.put(model, request, completion)
         return completion
 
-    async def _identity(self, endpoint: str | None, timeout_s: float) -> str:
+    async def _send(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
+        try:
+            return await self._transport.complete(request, endpoint, timeout_s)
+        except (FlipError, asyncio.CancelledError) as error:  # a timeout cancels
+            if not (isinstance(error, RequestFailed) and error.kind is FailureKind.CONTEXT_OVERFLOW):
+                self._identities.pop(endpoint, None)
+            raise
+
+    async def _identity(self, endpoint: str | None, timeout_s: float) -> str | None:
         async with self._asking[endpoint]:  # hundreds of requests start at once
-            if endpoint not in self._identities:
+            if endpoint not in self._identities and time.monotonic() >= self._unknown_until.get(endpoint, 0.0):
                 # Half of the time is left for the request itself.
-                self._identities[endpoint] = await self._identify(endpoint, timeout_s / 2)
-        return self._identities[endpoint]
+                model = await self._identify(endpoint, timeout_s / 2)
+                if model is None:
+                    self._unknown_until[endpoint] = time.monotonic() + UNKNOWN_FOR_S
+                else:
+                    self._identities[endpoint] = model
+            return self._identities.get(endpoint)
 
     async def aclose(self) -> None:
         """Close the connections and the cache."""

@@ -90,13 +90,12 @@ def identities(reports: Sequence[EndpointReport]) -> list[str]:
     return sorted({report.identity for report in reports if report.identity})
 
 
-async def served_identity(config: ClientConfig, url: str | None, timeout_s: float) -> str:
-    """The `identity` of one endpoint; where it can't be learned in time, the served name."""
-    if url is not None:
-        report = await _report(url, config, min(timeout_s, PROBE_TIMEOUT_S))
-        if report.identity:
-            return report.identity
-    return config.llm_judge_model
+async def served_identity(config: ClientConfig, url: str | None, timeout_s: float) -> str | None:
+    """The `identity` of one endpoint, or None where it can't be learned in time. A provider's is the model's name."""
+    if url is None:
+        return config.llm_judge_model
+    report = await _report(url, config, min(timeout_s, PROBE_TIMEOUT_S))
+    return report.identity or None
 
 
 async def _report(url: str, config: ClientConfig, timeout_s: float) -> EndpointReport:

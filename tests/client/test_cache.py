@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from judge_double import JudgeDouble
 
+from open_instruct_flip.client import cache as cache_module
 from open_instruct_flip.client import probe
 from open_instruct_flip.client.cache import FILE_NAME, CachingTransport, ReplyCache
-from open_instruct_flip.client.request import ChatRequest, Completion
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
 from open_instruct_flip.errors import FlipError, JudgeRefusedError
 from open_instruct_flip.judges.flip import FlipJudge
-from open_instruct_flip.rewards import Usage
+from open_instruct_flip.rewards import FailureKind, Usage
 
 ASKED = ChatRequest([{"role": "user", "content": "What is soil?"}], max_tokens=8)
 ANSWER = Completion(("Earth.",), ("stop",), Usage(5, 2, 1), 0.5, [None, {"1": {"logprob": -0.5}}])
@@ -36,8 +39,8 @@ class CountingTransport:
         self.closed = True
 
 
-def always(model: str) -> Callable[[str | None, float], Awaitable[str]]:
-    async def identify(endpoint: str | None, timeout_s: float) -> str:
+def always(model: str) -> Callable[[str | None, float], Awaitable[str | None]]:
+    async def identify(endpoint: str | None, timeout_s: float) -> str | None:
         return model
 
     return identify
@@ -196,3 +199,84 @@ async def test_a_cache_hit_says_nothing_of_an_endpoint(
         await judge.score(CONVERSATION, ["Wind."])
         with pytest.raises(JudgeRefusedError):
             await judge.score(CONVERSATION, ["Water."])
+
+
+class Server:
+    """What an endpoint serves, None where it does not say, and whether its requests fail."""
+
+    def __init__(self) -> None:
+        self.model: str | None = "m"
+        self.error: Exception | None = None
+        self.num_requests = self.num_identified = 0
+
+    async def identify(self, endpoint: str | None, timeout_s: float) -> str | None:
+        self.num_identified += 1
+        return self.model
+
+    async def complete(self, request: ChatRequest, endpoint: str | None, timeout_s: float) -> Completion:
+        self.num_requests += 1
+        if self.error:
+            raise self.error
+        return replace(ANSWER, texts=(f"of {self.model}",))
+
+    async def aclose(self) -> None: ...
+
+    async def answers(self, transport: CachingTransport) -> str:
+        return (await transport.complete(ASKED, "url", 1.0)).texts[0]
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def cached(server: Server, tmp_path: Path) -> AsyncIterator[CachingTransport]:
+    transport = CachingTransport(server, ReplyCache(tmp_path), server.identify)
+    yield transport
+    await transport.aclose()
+
+
+async def test_where_the_model_is_unknown_nothing_is_read_or_kept(
+    server: Server, cached: CachingTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.model = None
+    assert [await server.answers(cached) for _ in range(3)] == ["of None"] * 3
+    assert (server.num_requests, server.num_identified) == (3, 1)
+    monkeypatch.setattr(cache_module, "time", Later())
+    server.model = "m"
+    assert [await server.answers(cached) for _ in range(3)] == ["of m"] * 3
+    assert (server.num_requests, server.num_identified) == (4, 2)
+
+
+class Later:
+    @staticmethod
+    def monotonic() -> float:
+        return time.monotonic() + cache_module.UNKNOWN_FOR_S
+
+
+async def test_after_a_failed_request_the_endpoint_may_serve_another_model(
+    server: Server, cached: CachingTransport
+) -> None:
+    assert await server.answers(cached) == "of m"
+    server.error = RequestFailed(FailureKind.UNREACHABLE, "it restarts")
+    with pytest.raises(RequestFailed):
+        await cached.complete(replace(ASKED, max_tokens=9), "url", 1.0)
+    server.error, server.model = None, "another"
+    assert await server.answers(cached) == "of another"
+
+
+async def test_an_overflow_is_no_reason_to_ask_for_the_model_again(server: Server, cached: CachingTransport) -> None:
+    server.error = RequestFailed(FailureKind.CONTEXT_OVERFLOW, "too long")
+    for _ in range(3):
+        with pytest.raises(RequestFailed):
+            await server.answers(cached)
+    assert server.num_identified == 1
+
+
+async def test_an_endpoint_that_cannot_be_asked_has_no_identity() -> None:
+    with JudgeDouble() as gone:
+        url = gone.api_base
+    config = ClientConfig("hosted_vllm/judge", url)
+    assert await probe.served_identity(config, url, 1.0) is None
+    assert await probe.served_identity(config, None, 1.0) == "hosted_vllm/judge"
