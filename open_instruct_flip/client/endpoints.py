@@ -141,9 +141,10 @@ class Endpoints:
         endpoint.note_success()
 
     def note_failure(self, endpoint: Endpoint, error: RequestFailed | JudgeRefusedError) -> None:
-        """Take in a failure of an endpoint, and warn when its breaker opens. An overflow is an answer as it should be."""
+        """Take in a failure of an endpoint, and warn when its breaker opens. An overflow shows that it answers."""
         if isinstance(error, RequestFailed) and error.kind is FailureKind.CONTEXT_OVERFLOW:
-            return self.note_success(endpoint)
+            self.note_success(endpoint)
+            return
         was_open = endpoint.is_open
         endpoint.note_failure(error)
         if endpoint.is_open and not was_open and len(self._all) > 1:

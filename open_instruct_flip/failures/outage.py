@@ -11,22 +11,21 @@ from statistics import fmean
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import FlipError, JudgeRefusedError, JudgeUnusableError
+from open_instruct_flip.errors import FlipError, JudgeRefusedError
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.rates import FailureWindow
 from open_instruct_flip.failures.stand_ins import stand_ins
-from open_instruct_flip.failures.trial import trial
+from open_instruct_flip.failures.trial import SharedTrial, has_answered
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import REQUEST_FAILURES, FailureKind, Reward
 
 logger = logging.getLogger(__name__)
 
-HEALED_BY_WAITING = frozenset(REQUEST_FAILURES - {FailureKind.REJECTED})
-"""A rejected request is the request's own fault, as far as a single group can tell."""
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 30.0
 OWN_FAULT_AFTER = 3
-"""Attempts after which a group is suspected to be at fault itself: then the judge is asked something else."""
+"""Attempts after which a group is suspected to be at fault itself: then the judge is asked something else. A group that
+was rejected is suspected at once."""
 
 
 class JudgeOutageError(FlipError):
@@ -39,7 +38,8 @@ class OutageGuard:
     An outage is a group with a response for which the judge could not be reached, a group that failed as a whole for a
     reason that time can heal, or too many failures over the last groups (`FailureWindow`). One slow or unreadable
     response among others is none: a stand-in takes its place. Nor is a group that fails while the judge answers
-    something else. Lives in the process that hands out rewards; groups may be judged at the same time.
+    something else; where the group was rejected, that is asked at once. Lives in the process that hands out rewards;
+    groups may be judged at the same time.
 
     Args:
         judge: The judge.
@@ -54,6 +54,7 @@ class OutageGuard:
         self._proven = proven
         self._window = FailureWindow(config.failure_window, config.max_failure_rate)
         self._means: deque[float] = deque(maxlen=config.failure_window)
+        self._trial = SharedTrial(judge)
         self._silent_until = 0.0
 
     @property
@@ -91,6 +92,7 @@ class OutageGuard:
     ) -> list[Reward]:
         now = asyncio.get_running_loop().time
         deadline, pause, attempts = now() + self._config.outage_timeout_s, FIRST_PAUSE_S, 1
+        up_to_date = True
         while trouble := self._trouble(rewards):
             left = deadline - now()
             if left <= 0:
@@ -98,12 +100,17 @@ class OutageGuard:
                     f"{trouble} for {self._config.outage_timeout_s:g} s (--outage_timeout_s); "
                     f"judge {self._place}; last error: {_last_error(rewards)}"
                 )
-            if attempts >= OWN_FAULT_AFTER and await self._own_fault(rewards, left):
+            suspected = attempts >= OWN_FAULT_AFTER or _is_rejected(rewards)
+            own_fault = suspected and await self._own_fault(rewards, left)
+            if own_fault and up_to_date:
                 logger.warning("%s answers, but not about one group: %s", self._place, _last_error(rewards))
                 return rewards
             self._tell_waiting(trouble, left, rewards, until=now() + pause)
             await asyncio.sleep(min(pause, left))
-            rewards = await self._ask_again(conversation, responses, rewards, limit_s=max(deadline - now(), pause))
+            # While all is rejected, the trial alone is repeated, for all groups together.
+            up_to_date = own_fault or not self._is_only_rejected(rewards)
+            if up_to_date:
+                rewards = await self._ask_again(conversation, responses, rewards, limit_s=max(deadline - now(), pause))
             pause, attempts = min(2 * pause, MAX_PAUSE_S), attempts + 1
         self._tell_back()
         return rewards
@@ -115,7 +122,7 @@ class OutageGuard:
             if not self._proven:
                 raise
             return [Reward(error=FailureKind.REFUSED, detail=str(error)) for _ in responses]
-        self._proven = self._proven or _has_answered(rewards)
+        self._proven = self._proven or has_answered(rewards)
         return rewards
 
     async def _ask_again(
@@ -137,13 +144,10 @@ class OutageGuard:
 
     async def _own_fault(self, rewards: Sequence[Reward], limit_s: float) -> bool:
         """Whether the judge answers something else while it fails this group, and has not failed most others too."""
-        if self._window.too_many_with(rewards):
-            return False
-        try:
-            async with asyncio.timeout(limit_s):
-                return _has_answered(await trial(self._judge))
-        except (TimeoutError, JudgeUnusableError):
-            return False
+        return not self._window.too_many_with(rewards) and await self._trial.is_answered(limit_s)
+
+    def _is_only_rejected(self, rewards: Sequence[Reward]) -> bool:
+        return _is_rejected(rewards) and not self._window.too_many_with(rewards)
 
     @property
     def _place(self) -> str:
@@ -174,16 +178,19 @@ def _outage(rewards: Sequence[Reward]) -> str | None:
     errors = {reward.error for reward in rewards}
     if FailureKind.UNREACHABLE in errors:
         return "the judge can't be reached"
-    if not errors or not errors <= HEALED_BY_WAITING:
+    if not errors or not errors <= REQUEST_FAILURES:
         return None
+    if _is_rejected(rewards):
+        return "the judge rejects every request"
     if errors == {FailureKind.REFUSED}:
         return "the judge refuses the key, the model or the URL that it took before"
     return "the judge failed a whole group"
 
 
-def _has_answered(rewards: Sequence[Reward]) -> bool:
-    """Whether the judge stands behind one of these: an empty response has a score without asking anyone."""
-    return any(reward.usage.requests and reward.error not in REQUEST_FAILURES for reward in rewards)
+def _is_rejected(rewards: Sequence[Reward]) -> bool:
+    """Whether a group failed as a whole, and requests were rejected: its own fault or the server's, who knows."""
+    errors = {reward.error for reward in rewards}
+    return FailureKind.REJECTED in errors and errors <= REQUEST_FAILURES
 
 
 def _last_error(rewards: Sequence[Reward]) -> str:

@@ -10,7 +10,7 @@ from open_instruct_flip.errors import JudgeUnusableError
 from open_instruct_flip.rewards import FailureKind
 
 UNKNOWN_FIELD = {"type": "extra_forbidden", "loc": ["body", "prompt_logprobs"], "msg": "Extra inputs", "input": 0}
-CREDENTIALS = "Missing credentials. Please pass an `api_key`, or set the `OPENAI_API_KEY` environment variable."
+CREDENTIALS = "Missing credentials. Please pass an `api_key`, or set the `OPENAI_API_KEY`"
 LITELLM = "litellm.BadRequestError: Hosted_vllmException - "
 
 # As the servers and litellm say it.
@@ -27,10 +27,10 @@ HOPELESS = {
     "OpenAI, a parameter": (400, json.dumps({"error": {"message": "Unknown parameter: 'prompt_logprobs'."}})),
     "FastAPI": (422, json.dumps({"detail": [UNKNOWN_FIELD]})),
     "Go": (400, json.dumps({"error": {"message": 'json: unknown field "prompt_logprobs"'}})),
-    "litellm without a key": (500, f"litellm.InternalServerError: InternalServerError: OpenAIException - {CREDENTIALS}"),
+    "litellm without a key": (500, f"litellm.InternalServerError: ServerError: OpenAIException - {CREDENTIALS}"),
     "litellm without a key for Azure": (500, f"litellm.APIError: AzureException APIError - {CREDENTIALS}"),
     "litellm, a server's body": (422, LITELLM + json.dumps({"detail": [UNKNOWN_FIELD]})),
-    "litellm, a server's words": (400, "litellm.BadRequestError: OpenAIException - Unknown parameter: 'prompt_logprobs'."),
+    "litellm, a server's words": (400, f"{LITELLM}Unknown parameter: 'prompt_logprobs'."),
 }  # fmt: skip
 SIGNS = ["prompt_logprobs", "Server is pinned to 'a'", "Missing credentials. ", "unknown field prompt_logprobs"]
 

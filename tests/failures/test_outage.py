@@ -130,6 +130,66 @@ async def test_many_such_groups_are_an_outage_all_the_same():
         await watched.score(TURNS, ["a"])
 
 
+# A group that was rejected: the judge is asked something else at once.
+
+REJECTED = failed(FailureKind.REJECTED)
+
+
+class RejectingJudge(ScriptedJudge):
+    """Takes a moment for its trials, and counts them."""
+
+    trials = 0
+
+    async def score_group(self, conversation, responses):
+        if conversation[-1]["content"] == QUESTION:
+            self.trials += 1
+            await asyncio.sleep(0.001)
+        return await super().score_group(conversation, responses)
+
+
+async def test_a_rejected_group_is_its_own_fault_where_the_trial_is_answered():
+    judge = RejectingJudge([REJECTED] * 2, trial=GOOD)
+    assert await score(judge, 2) == [REJECTED] * 2
+    assert (len(judge.asked), judge.trials) == (1, 1)
+
+
+@pytest.mark.parametrize("group", [[REJECTED] * 2, [REJECTED, failed(FailureKind.TIMEOUT)]])
+async def test_a_judge_that_rejects_everything_is_an_outage(group):
+    judge = RejectingJudge(group, trial=REJECTED)
+    with pytest.raises(JudgeOutageError, match=r"the judge rejects every request for 0\.1 s .*last error: "):
+        await score(judge, 2, outage_timeout_s=0.1)
+    assert len(judge.asked) == 1, "only the trial is repeated"
+
+
+async def test_what_was_rejected_in_an_outage_is_judged_again_after_it():
+    judge = RejectingJudge([REJECTED] * 2, [GOOD] * 2, trial=REJECTED)
+    waiting = asyncio.create_task(score(judge, 2))
+    while judge.trials < 3:  # noqa: ASYNC110  # a double without events
+        await asyncio.sleep(0.001)
+    judge.trial = GOOD
+    assert await waiting == [GOOD] * 2
+    assert len(judge.asked) == 2
+
+
+async def test_groups_that_are_rejected_at_the_same_time_share_a_trial():
+    judge = RejectingJudge([REJECTED], trial=GOOD)
+    watched = guard(judge, max_failure_rate=1.0)
+    await asyncio.gather(*(watched.score(TURNS, ["a"]) for _ in range(20)))
+    assert (len(judge.asked), judge.trials) == (20, 1)
+
+
+async def test_a_trial_that_nobody_waits_for_is_cancelled():
+    watched = guard(RejectingJudge([REJECTED], trial=GOOD))
+    waiting = asyncio.create_task(watched.score(TURNS, ["a"]))
+    while len(asyncio.all_tasks()) < 3:  # noqa: ASYNC110  # nothing tells of a task's start
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 # What a judge refuses: wrong use before its first answer, an outage after it.
 
 

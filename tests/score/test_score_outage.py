@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,13 @@ def wanted(source: Path, double: JudgeDouble) -> list[dict[str, Any]]:
     return without_latency(read_jsonl(out))
 
 
-def check_stopped_and_kept(source: Path, double: JudgeDouble, url: str, capfd: pytest.CaptureFixture[str]) -> None:
+def check_stopped_and_kept(
+    source: Path, double: JudgeDouble, url: str, capfd: pytest.CaptureFixture[str], options: Sequence[str] = ()
+) -> None:
     """A run behind a failing judge keeps its rewards and ends with 1; the next one judges the rest, once."""
     expected, out = wanted(source, double), source.with_name("out.jsonl")
     capfd.readouterr()
-    assert run(command(source, out, url)) == 1
+    assert run(command(source, out, url, options=options)) == 1
     error = capfd.readouterr().err.splitlines()[-1]
     assert "for 2 s (--outage_timeout_s)" in error
     assert error.endswith("the same command goes on from there")
@@ -95,12 +97,20 @@ def check_stopped_and_kept(source: Path, double: JudgeDouble, url: str, capfd: p
     assert double.num_requests <= len(expected) - len(kept)
 
 
-@pytest.mark.parametrize("status", [502, 404, 401])
+@pytest.mark.parametrize("status", [502, 404, 401, 302])
 def test_a_gateway_that_starts_to_refuse_is_an_outage(
     source: Path, judge_double: Start, capfd: pytest.CaptureFixture[str], status: int
 ) -> None:
     failing = judge_double(fault=lambda number, body: status if number >= 40 else None)
     check_stopped_and_kept(source, judge_double(), failing.api_base, capfd)
+
+
+def test_a_judge_that_starts_to_reject_everything_stops_the_run_after_few_requests(
+    source: Path, judge_double: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing = judge_double(fault=lambda number, body: 400 if number >= 20 else None)
+    check_stopped_and_kept(source, judge_double(), failing.api_base, capfd, ["--max_concurrency", "4"])
+    assert failing.num_requests < 20 + 50
 
 
 def test_a_gateway_that_starts_to_disconnect_is_an_outage(
