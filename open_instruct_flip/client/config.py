@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from open_instruct_flip.checks import check_above_zero, check_zero_or_above
 from open_instruct_flip.client.urls import has_credentials, shown_url
 from open_instruct_flip.errors import UsageError
 
@@ -48,11 +48,8 @@ class ClientConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("max_concurrency", "timeout_s", "max_attempts"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"--{name} must be a finite number above 0, got {getattr(self, name)!r}")
-        if not 0 <= self.retry_wait_s < math.inf:
-            raise UsageError(f"--retry_wait_s must be a finite number, 0 or above, got {self.retry_wait_s!r}")
+        check_above_zero(self, "max_concurrency", "timeout_s", "max_attempts")
+        check_zero_or_above(self, "retry_wait_s")
         if self.judge_transport == "direct" and self.llm_judge_model and not self.hosted:
             raise UsageError(
                 f"--judge_transport direct works for {HOSTED_VLLM} models only, got {self.llm_judge_model}; "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from open_instruct_flip.checks import check_zero_or_above
 from open_instruct_flip.errors import UsageError
 
 OnFailure = Literal["group_mean", "zero", "raise"]
@@ -50,5 +50,4 @@ class FailureConfig:
             raise UsageError(f"--failure_window must be above 0, got {self.failure_window}")
         if not 0.0 <= self.max_failure_rate <= 1.0:
             raise UsageError(f"--max_failure_rate lies in [0, 1], got {self.max_failure_rate}")
-        if not 0.0 <= self.outage_timeout_s < math.inf:
-            raise UsageError(f"--outage_timeout_s must be 0 or above and finite, got {self.outage_timeout_s}")
+        check_zero_or_above(self, "outage_timeout_s")

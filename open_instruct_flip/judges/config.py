@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
+from open_instruct_flip.checks import check_zero_or_above
 from open_instruct_flip.errors import UsageError
 
 MIN_RESPONSE_CHARS = 256
@@ -59,8 +59,7 @@ class ReplyConfig(JudgeConfig):
             raise UsageError(
                 f"--num_samples and --max_tokens must be above 0, got {self.num_samples}, {self.max_tokens}"
             )
-        if not 0 <= self.temperature < math.inf:
-            raise UsageError(f"--temperature must be 0 or above, got {self.temperature}")
+        check_zero_or_above(self, "temperature")
         if self.num_samples > 1 and self.temperature == 0:
             raise UsageError(
                 f"--num_samples {self.num_samples} at --temperature 0 draws the same reply each time; "

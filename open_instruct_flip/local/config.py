@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from open_instruct_flip.checks import check_above_zero
 from open_instruct_flip.errors import UsageError
 
 
@@ -49,8 +49,6 @@ class LocalConfig:
         for name in ("steps", "num_prompts", "eval_every", "heldout_prompts", "max_completion_tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} must be above 0, got {getattr(self, name)}")
-        for name in ("temperature", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"--{name} must be above 0, got {getattr(self, name)}")
+        check_above_zero(self, "temperature", "learning_rate")
         if self.num_samples < 2:
             raise UsageError(f"--num_samples must be at least 2, got {self.num_samples}: GRPO compares within a group")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.failures.config import FailureConfig
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,16 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_failure_rate <= 1.0:
             raise UsageError(f"--max_failure_rate is a share between 0 and 1, got {self.max_failure_rate!r}")
-        if not 0.0 <= self.outage_timeout_s < math.inf:
-            raise UsageError(f"--outage_timeout_s must be 0 or above, got {self.outage_timeout_s!r}")
+        self.failures()
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit must be above 0, got {self.limit}")
         if self.ray_workers < 1:
             raise UsageError(f"--ray_workers must be above 0, got {self.ray_workers}")
         self.prices()
+
+    def failures(self) -> FailureConfig:
+        """How long to wait for a judge that is down. How many failures are too many is seen at the end."""
+        return FailureConfig(outage_timeout_s=self.outage_timeout_s, max_failure_rate=1.0)
 
     def prices(self) -> tuple[float, float] | None:
         """Prices of a million prompt and completion tokens, or None where no price was given.

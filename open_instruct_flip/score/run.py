@@ -10,7 +10,6 @@ from itertools import islice
 
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Reward
@@ -77,7 +76,7 @@ async def score_groups(
     Raises:
         JudgeOutageError: The judge is gone for longer than `config.outage_timeout_s`.
     """
-    guard = OutageGuard(judge, FailureConfig(outage_timeout_s=config.outage_timeout_s, max_failure_rate=1.0))
+    guard = OutageGuard(judge, config.failures())
     window = RESPONSES_PER_SLOT * judge.client.config.max_concurrency
     pending: Pending = deque()
     ahead = 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
-import math
 import os
 import shlex
 import shutil
 from dataclasses import dataclass, field
 from typing import Literal
 
+from open_instruct_flip.checks import check_above_zero
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 
 Backend = Literal["vllm", "transformers"]
@@ -51,8 +51,7 @@ class ServerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name} must be above 0, got {value}")
-        if not 0 < self.start_timeout_s < math.inf:
-            raise UsageError(f"--start_timeout_s must be a finite number above 0, got {self.start_timeout_s:g}")
+        check_above_zero(self, "start_timeout_s")
         if not 0 <= self.port < 65536:
             raise UsageError(f"--port is 1 to 65535, or 0 for a free one, got {self.port}")
         self.extra_arguments()

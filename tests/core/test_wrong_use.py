@@ -14,7 +14,7 @@ URL = "http://127.0.0.1:9/v1"
     [
         ({"max_response_chars": -1}, "--max_response_chars is 0"),
         ({"max_response_chars": 5}, "at least 256, got 5"),
-        ({"temperature": float("nan")}, "--temperature must be 0 or above, got nan"),
+        ({"temperature": float("nan")}, "--temperature must be a finite number, 0 or above, got nan"),
         ({"timeout_s": float("inf")}, "--timeout_s must be a finite number above 0, got inf"),
         ({"timeout_s": float("nan")}, "--timeout_s must be a finite number above 0"),
         ({"retry_wait_s": -1.0}, "--retry_wait_s must be a finite number, 0 or above"),
