@@ -92,7 +92,7 @@ class OutageGuard:
     ) -> list[Reward]:
         now = asyncio.get_running_loop().time
         deadline, pause, attempts = now() + self._config.outage_timeout_s, FIRST_PAUSE_S, 1
-        up_to_date = True
+        answered = False  # something else, since this group was last asked
         while trouble := self._trouble(rewards):
             left = deadline - now()
             if left <= 0:
@@ -100,18 +100,19 @@ class OutageGuard:
                     f"{trouble} for {self._config.outage_timeout_s:g} s (--outage_timeout_s); "
                     f"judge {self._place}; last error: {_last_error(rewards)}"
                 )
-            suspected = attempts >= OWN_FAULT_AFTER or _is_rejected(rewards)
-            own_fault = suspected and await self._own_fault(rewards, left)
-            if own_fault and up_to_date:
+            if answered:
                 logger.warning("%s answers, but not about one group: %s", self._place, _last_error(rewards))
                 return rewards
-            self._tell_waiting(trouble, left, rewards, until=now() + pause)
-            await asyncio.sleep(min(pause, left))
-            # While all is rejected, the trial alone is repeated, for all groups together.
-            up_to_date = own_fault or not self._is_only_rejected(rewards)
-            if up_to_date:
-                rewards = await self._ask_again(conversation, responses, rewards, limit_s=max(deadline - now(), pause))
-            pause, attempts = min(2 * pause, MAX_PAUSE_S), attempts + 1
+            rejected = _is_rejected(rewards)
+            if attempts >= OWN_FAULT_AFTER or rejected:
+                answered = await self._answers_others(rewards, left)
+            if not answered:
+                self._tell_waiting(trouble, left, rewards, until=now() + pause)
+                await asyncio.sleep(min(pause, left))
+                pause, attempts = min(2 * pause, MAX_PAUSE_S), attempts + 1
+                if rejected and not self._window.too_many_with(rewards):
+                    continue  # while all is rejected, the trial alone is repeated, for all groups together
+            rewards = await self._ask_again(conversation, responses, rewards, limit_s=max(deadline - now(), pause))
         self._tell_back()
         return rewards
 
@@ -142,12 +143,9 @@ class OutageGuard:
     def _trouble(self, rewards: Sequence[Reward]) -> str | None:
         return _outage(rewards) or self._window.too_many_with(rewards)
 
-    async def _own_fault(self, rewards: Sequence[Reward], limit_s: float) -> bool:
+    async def _answers_others(self, rewards: Sequence[Reward], limit_s: float) -> bool:
         """Whether the judge answers something else while it fails this group, and has not failed most others too."""
         return not self._window.too_many_with(rewards) and await self._trial.is_answered(limit_s)
-
-    def _is_only_rejected(self, rewards: Sequence[Reward]) -> bool:
-        return _is_rejected(rewards) and not self._window.too_many_with(rewards)
 
     @property
     def _place(self) -> str:

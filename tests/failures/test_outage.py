@@ -120,7 +120,13 @@ async def test_a_group_that_fails_while_the_judge_answers_something_else_holds_n
     judge = ScriptedJudge([failed(FailureKind.SERVER_ERROR)], trial=GOOD)
     (reward,) = await asyncio.wait_for(score(judge, 1), 5)
     assert reward.error is FailureKind.SERVER_ERROR
-    assert len(judge.asked) == 3
+    assert len(judge.asked) == 4  # the last time after something else was answered
+
+
+async def test_a_judge_that_is_back_when_it_is_tried_judges_the_group_after_all():
+    down = [failed(FailureKind.UNREACHABLE)]
+    judge = ScriptedJudge(down, down, down, [GOOD], trial=GOOD)
+    assert await asyncio.wait_for(score(judge, 1), 5) == [GOOD]
 
 
 async def test_many_such_groups_are_an_outage_all_the_same():
@@ -150,7 +156,7 @@ class RejectingJudge(ScriptedJudge):
 async def test_a_rejected_group_is_its_own_fault_where_the_trial_is_answered():
     judge = RejectingJudge([REJECTED] * 2, trial=GOOD)
     assert await score(judge, 2) == [REJECTED] * 2
-    assert (len(judge.asked), judge.trials) == (1, 1)
+    assert (len(judge.asked), judge.trials) == (2, 1)
 
 
 @pytest.mark.parametrize("group", [[REJECTED] * 2, [REJECTED, failed(FailureKind.TIMEOUT)]])
