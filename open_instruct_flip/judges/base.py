@@ -96,8 +96,9 @@ class Judge(ABC):
 
     def check(self) -> None:
         """Refuse what this judge can't work with, here and not at the first reward."""
-        if self.prompt_files() is not None:
-            self.prompt  # noqa: B018 - reading it checks it
+        files = self.prompt_files()
+        if files is not None:
+            load_prompt(files, self.config.prompt_dir)
 
     def prompt_files(self) -> PromptFiles | None:
         """The files of this judge's prompt, or None where it has none."""
