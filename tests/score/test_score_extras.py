@@ -38,7 +38,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_limit_scores_the_first_rows_and_more_later(score: Score, tmp_path: Path, judge_double: Start) -> None:
     assert score("--limit", "5", out="five.jsonl") == 0
     assert [row["id"] for row in read_jsonl(tmp_path / "five.jsonl")] == list(range(5))
-    failing = judge_double(fault=lambda number, body: 422 if number == 4 else None)
+    failing = judge_double(fault=lambda number, body: 422 if "soil and loam 4" in str(body) else None)
     assert score("--limit", "5", url=failing.api_base) == 1
     assert score() == 0
     assert [row["id"] for row in read_jsonl(tmp_path / "out.jsonl")] == list(range(12))
@@ -47,7 +47,7 @@ def test_a_limit_scores_the_first_rows_and_more_later(score: Score, tmp_path: Pa
 def test_a_limit_below_what_is_finished_loses_nothing(
     score: Score, tmp_path: Path, judge_double: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing = judge_double(fault=lambda number, body: 422 if number == 4 else None)
+    failing = judge_double(fault=lambda number, body: 422 if "soil and loam 4" in str(body) else None)
     assert score(url=failing.api_base) == 1
     assert score("--limit", "2") == 2
     assert "holds more rows than the input, or than --limit" in error_line(capsys)
@@ -98,7 +98,7 @@ def test_a_stream_is_not_gone_on_with(
 ) -> None:
     from open_instruct_flip.commands.main import run
 
-    failing = judge_double(fault=lambda number, body: 422 if number == 4 else None)
+    failing = judge_double(fault=lambda number, body: 422 if "soil and loam 4" in str(body) else None)
     for options, code in (([], 1), ([], 2), (["--restart"], 1)):
         monkeypatch.setattr("sys.stdin", Pipe(buffer=io.BytesIO(LINES.encode())))
         failing.num_requests = 0
@@ -193,7 +193,14 @@ def test_another_model_of_the_same_name_is_seen(
     score: Score, judge_double: Start, capsys: pytest.CaptureFixture[str], changed: dict[str, Any]
 ) -> None:
     about = {"root": "org/judge", "max_model_len": 4096}
-    assert score(url=judge_double(about=about, fault=lambda n, body: 422 if n == 4 else None).api_base) == 1
+    assert (
+        score(
+            url=judge_double(
+                about=about, fault=lambda n, body: 422 if "soil and loam 4" in str(body) else None
+            ).api_base
+        )
+        == 1
+    )
     assert score(url=judge_double(about=about | changed).api_base) == 2
     assert "was made with other settings (servers ['judge (root org/judge, max_model_len 4096)']" in error_line(capsys)
     assert score(url=judge_double(about=about).api_base) == 0
@@ -202,7 +209,9 @@ def test_another_model_of_the_same_name_is_seen(
 def test_an_option_that_is_another_judges_is_refused_and_blocks_no_resume(
     score: Score, judge_double: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing = judge_double(reply='{"score": 7}', fault=lambda number, body: 422 if number == 4 else None)
+    failing = judge_double(
+        reply='{"score": 7}', fault=lambda number, body: 422 if "soil and loam 4" in str(body) else None
+    )
     assert score("--judge", "pointwise", url=failing.api_base) == 1
     assert score("--judge", "pointwise", "--max_pairs", "3", url=failing.api_base) == 2
     assert "the pointwise judge has no --max_pairs" in error_line(capsys)
