@@ -32,7 +32,7 @@ GROUP_SIZE = 8
 VARIANTS: dict[str, dict[str, Any]] = {
     "reasoning, then instruction": {},
     "instruction only": {"reasoning": False},
-    "structured output": {"json_schema": True},
+    "structured output": {"reply_contract": "schema"},
     "thinking allowed": {"thinking": True},
     "4 samples": {"num_samples": 4, "temperature": 0.7},
 }

@@ -34,9 +34,9 @@ SETUPS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("flip", {"num_samples": 4, "temperature": 0.7}),
     ("flip", {"reasoning": False}),
     ("pointwise", {}),
-    ("pairwise", {"json_schema": True}),
-    ("pairwise", {"json_schema": True, "max_pairs": 3}),
-    ("listwise", {"json_schema": True}),
+    ("pairwise", {"reply_contract": "schema"}),
+    ("pairwise", {"reply_contract": "schema", "max_pairs": 3}),
+    ("listwise", {"reply_contract": "schema"}),
     ("likelihood", {}),
 )
 

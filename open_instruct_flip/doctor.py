@@ -100,7 +100,7 @@ def _round_trip(client: ClientConfig) -> Check:
 
 def _judgement(reward: Reward) -> Check:
     if reward.error in (FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY):
-        remedy = "try it a few times; a model that keeps doing this needs --json_schema or is too small"
+        remedy = "try it a few times; a model that keeps doing this needs --reply_contract auto or is too small"
         return Check("round trip", "warn", f"answered, but not as asked: {reward.detail}", remedy)
     if reward.score is None:
         return Check("round trip", "fail", f"{reward.error}: {reward.detail}", "see the judge server's log")

@@ -10,6 +10,9 @@ from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.rewards import FailureKind, Usage
 
+CONTINUED_TURN = {"add_generation_prompt": False, "continue_final_message": True}
+"""Fields of vLLM's body: the last message is an assistant's turn left open, which the answer goes on with."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
@@ -21,6 +24,7 @@ class ChatRequest:
         temperature: Sampling temperature.
         n: Answers wanted.
         seed: Sampling seed, or None.
+        stop: Texts that end an answer, and are left out of it.
         response_format: An OpenAI `response_format`, or None for free text.
         extra_body: Further fields of the body that only some servers know.
     """
@@ -30,6 +34,7 @@ class ChatRequest:
     temperature: float = 0.0
     n: int = 1
     seed: int | None = None
+    stop: tuple[str, ...] = ()
     response_format: dict[str, Any] | None = None
     extra_body: dict[str, Any] | None = None
 
@@ -40,7 +45,12 @@ class ChatRequest:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
         }
-        optional = {"n": self.n if self.n > 1 else None, "seed": self.seed, "response_format": self.response_format}
+        optional = {
+            "n": self.n if self.n > 1 else None,
+            "seed": self.seed,
+            "stop": list(self.stop) or None,
+            "response_format": self.response_format,
+        }
         return values | {name: value for name, value in optional.items() if value is not None}
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 STDOUT = "-"
 WHERE_REPLIES_FAIL = (
-    "; if replies keep failing: --restart with another form of reply (--json_schema) or another judge model, or a "
-    "higher --max_failure_rate"
+    "; if replies keep failing: --restart with another form of reply (--reply_contract auto) or another judge model, "
+    "or a higher --max_failure_rate"
 )
 
 

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
-from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.client.request import CONTINUED_TURN, ChatRequest, Completion, RequestFailed
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import JudgeUnusableError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig, ReplyConfig
+from open_instruct_flip.judges.contract import Contract, ReplyForm, settled
 from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.judges.shortening import fitted
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 Reading = TypeVar("Reading")
-Schema = dict[str, Any]
-BuildMessages = Callable[..., list[Message]]
 
+OTHER_CONTRACT: dict[Contract, Contract] = {"prefill": "schema", "schema": "free", "free": "schema"}
+"""How a question is asked again whose first reply could not be read."""
 IN_ANOTHER_FORM = "\n\nAnswer with the JSON object alone."
-"""Ends the question when it is asked again because the first reply could not be read."""
+"""Ends the question when it is asked again: where the server knows one contract only, it differs in this at least."""
+SAMPLE_CONVERSATION: list[Message] = [
+    {"role": "system", "content": "Answer in one short sentence."},
+    {"role": "user", "content": "Name the capital of France and a river that flows through it."},
+]
+SAMPLE_RESPONSES = ("The capital of France is Paris, and the Seine flows through it.", "Paris; the Seine.")
+_UNREAD = frozenset({FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY})
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[Reading]):
+    """One question to the judge's model.
+
+    Attributes:
+        responses: The responses that it shows; only they are ever shortened.
+        build_messages: Makes the chat, called with the responses as they fit.
+        read: Reads one reply; raises UnreadableReply.
+        form: The JSON object that the reply is; None where it is free text.
+    """
+
+    responses: Sequence[str]
+    build_messages: Callable[..., list[Message]]
+    read: Callable[[str], Reading]
+    form: ReplyForm | None = None
+
+    def again(self) -> Question[Reading]:
+        """The same question, for a reply that could not be read."""
+
+        def build_messages(*texts: str) -> list[Message]:
+            *before, last = self.build_messages(*texts)
+            return [*before, {"role": last["role"], "content": last["content"] + IN_ANOTHER_FORM}]
+
+        return replace(self, build_messages=build_messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,87 +90,130 @@ class Asked(Generic[Reading]):
 
 
 class ReplyJudge(Judge):
-    """A judge whose model writes a reply. `ask_about` sends a question and reads what comes back."""
+    """A judge whose model writes a reply. `ask` sends a question and reads what comes back."""
 
     config_class: ClassVar[type[JudgeConfig]] = ReplyConfig
     config: ReplyConfig
 
-    async def ask_about(
-        self,
-        responses: Sequence[str],
-        build_messages: BuildMessages,
-        read: Callable[[str], Reading],
-        schema: Schema | None = None,
-    ) -> Asked[Reading]:
-        """Ask one question about responses, and once more in another form where no reply to it can be read.
+    @abstractmethod
+    def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[Any]:
+        """What the model is asked about responses to a conversation: about one, or a comparison."""
 
-        Args:
-            responses: The responses that the question shows; only they are ever shortened.
-            build_messages: Makes the chat, called with the responses as they fit.
-            read: Reads one reply; raises UnreadableReply.
-            schema: Properties of the JSON object that the reply is, for servers that can force it.
+    async def ask(self, question: Question[Reading]) -> Asked[Reading]:
+        """Ask a question, and once more in another form where no reply to it can be read.
 
         Raises:
             JudgeUnusableError: No request to this judge can succeed.
         """
-        forced = self.config.json_schema
-        first = await self._ask_once(responses, build_messages, read, schema if forced else None)
+        try:
+            contract = await self.contract()
+        except RequestFailed as error:
+            return _failed(error)
+        first = await self._ask_once(question, contract)
         if first.failure.get("error") not in _UNREAD:
             return first
-
-        def again(*texts: str) -> list[Message]:
-            *before, last = build_messages(*texts)
-            return [*before, {"role": last["role"], "content": last["content"] + IN_ANOTHER_FORM}]
-
-        second = await self._ask_once(responses, again, read, None if forced else schema)
+        second = await self._ask_once(question.again(), OTHER_CONTRACT[contract])
         return replace(first if second.failure else second, usage=first.usage + second.usage)
 
-    async def _ask_once(
-        self,
-        responses: Sequence[str],
-        build_messages: BuildMessages,
-        read: Callable[[str], Reading],
-        schema: Schema | None,
-    ) -> Asked[Reading]:
+    async def contract(self) -> Contract:
+        """How this judge's replies are made readable: as configured, else as its server proves to keep.
+
+        Raises:
+            RequestFailed: The server could not be asked.
+        """
+        if self._sample().form is None:
+            return "free"
+        if self.config.reply_contract != "auto":
+            return self.config.reply_contract
+        if self.config.thinking:  # an opened turn and a forced form leave no room for thought
+            return "free"
+        key = (self.client.config, type(self), self.config)
+        return await settled(key, f"{self.name} judge {self.client.config.llm_judge_model}", self._keeps)
+
+    async def _keeps(self, contract: Contract) -> bool:
+        """Whether the server keeps a contract: tried on a sample."""
+        sample = self._sample()
+        if contract == "prefill" and not await self._continues_turns():
+            return False
+        completion, _ = await self._send(sample, contract)
         try:
-            completion, cut = await fitted(
-                lambda *texts: self._send(build_messages(*texts), schema), responses, self.config.max_response_chars
-            )
+            for text in completion.texts:
+                sample.read(text)
+        except UnreadableReply:
+            return False
+        return contract != "schema" or sample.form is None or _is_exactly(completion.texts[0], sample.form)
+
+    async def _continues_turns(self) -> bool:
+        """Whether the server goes on with an assistant's turn that was begun, instead of starting another."""
+        if not self.client.config.hosted:
+            return False
+        begun = '{"city": "Par'
+        chat: list[Message] = [
+            {"role": "user", "content": 'Copy this line: {"city": "Paris"}'},
+            {"role": "assistant", "content": begun},
+        ]
+        completion = await self.client.complete(ChatRequest(chat, max_tokens=4, extra_body=self._body(continued=True)))
+        return (begun + completion.texts[0].removeprefix(begun)).startswith('{"city": "Paris')
+
+    def _sample(self) -> Question[Any]:
+        return self.question(SAMPLE_CONVERSATION, SAMPLE_RESPONSES if self.compares_group else SAMPLE_RESPONSES[:1])
+
+    async def _ask_once(self, question: Question[Reading], contract: Contract) -> Asked[Reading]:
+        try:
+            completion, cut = await self._send(question, contract)
         except RequestFailed as error:
-            return Asked([], {"error": error.kind, "detail": error.detail}, Usage(requests=error.requests))
+            return _failed(error)
         readings, unread = [], []
         for text in completion.texts:
             try:
-                readings.append(read(text))
+                readings.append(question.read(text))
             except UnreadableReply as error:
                 unread.append(error)
         failure = {} if readings else self._unreadable(unread[0], completion)
         return Asked(readings, failure, completion.usage, completion.latency_s, completion.texts[0], cut)
 
-    def request(self, messages: Sequence[Message], schema: Schema | None) -> ChatRequest:
-        """A chat with this judge's sampling settings; `schema` is what the server has to force."""
-        config = self.config
-        return ChatRequest(
-            messages,
-            max_tokens=config.max_tokens,
-            temperature=config.temperature,
-            n=config.num_samples,
-            seed=config.seed,
-            response_format=json_schema(schema) if schema else None,
-            # The switch of Qwen3 and its kind; templates without it ignore the field.
-            extra_body={"chat_template_kwargs": {"enable_thinking": config.thinking}},
-        )
+    async def _send(self, question: Question[Any], contract: Contract) -> tuple[Completion, list[bool]]:
+        """The answer to a question, its texts as `question.read` takes them, and which responses were shortened."""
 
-    async def _send(self, messages: Sequence[Message], schema: Schema | None) -> Completion:
-        request = self.request(messages, schema)
+        async def send(*texts: str) -> Completion:
+            return await self._complete(question.build_messages(*texts), question.form, contract)
+
+        return await fitted(send, question.responses, self.config.max_response_chars)
+
+    async def _complete(self, messages: list[Message], form: ReplyForm | None, contract: Contract) -> Completion:
+        request = self.request(messages, form, contract)
         completion = await self.client.complete(request)
         if len(completion.texts) < request.n:
             raise JudgeUnusableError(
                 f"the judge gave {len(completion.texts)} of the {request.n} replies asked for: its server ignores n, "
                 "as `transformers serve` does; use vLLM, or --num_samples 1"
             )
-        texts = tuple(_own_words(text, messages[-1]["content"]) for text in completion.texts)
-        return replace(completion, texts=texts)
+        texts = (_own_words(text, messages[-1]["content"]) for text in completion.texts)
+        if form is not None and contract == "prefill":
+            texts = (form.completed(text.removeprefix(form.opening)) if text.strip() else "" for text in texts)
+        return replace(completion, texts=tuple(texts))
+
+    def request(self, messages: list[Message], form: ReplyForm | None, contract: Contract) -> ChatRequest:
+        """A chat with this judge's sampling settings, its reply under a contract."""
+        config = self.config
+        opened = form is not None and contract == "prefill"
+        if form is not None and opened:
+            messages = [*messages, {"role": "assistant", "content": form.opening}]
+        return ChatRequest(
+            messages,
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            n=config.num_samples,
+            seed=config.seed,
+            stop=form.stop if form is not None and opened else (),
+            response_format=form.response_format() if form is not None and contract == "schema" else None,
+            extra_body=self._body(continued=opened),
+        )
+
+    def _body(self, *, continued: bool) -> dict[str, Any]:
+        # The switch of Qwen3 and its kind; templates without it ignore the field.
+        switch = {"chat_template_kwargs": {"enable_thinking": self.config.thinking}}
+        return {**switch, **CONTINUED_TURN} if continued else switch
 
     def _unreadable(self, error: UnreadableReply, completion: Completion) -> dict[str, Any]:
         """The error of a reward whose replies could not be read."""
@@ -145,15 +223,19 @@ class ReplyJudge(Judge):
         return {"error": kind, "detail": f"{error}{cut}"}
 
 
-_UNREAD = frozenset({FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY})
+def _failed(error: RequestFailed) -> Asked[Any]:
+    return Asked([], {"error": error.kind, "detail": error.detail}, Usage(requests=error.requests))
+
+
+def _is_exactly(reply: str, form: ReplyForm) -> bool:
+    """Whether a reply is the form's JSON object and nothing else."""
+    try:
+        value = json.loads(reply)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and list(value) == list(form.schema)
 
 
 def _own_words(reply: str, prompt: str) -> str:
     """A reply without the prompt before it, which some servers return along: a response could speak for the judge."""
     return reply.rpartition(prompt)[2] if prompt else reply
-
-
-def json_schema(schema: Schema) -> dict[str, Any]:
-    """An OpenAI `response_format` that forces an object with exactly these properties, in this order."""
-    body = {"type": "object", "properties": schema, "required": list(schema), "additionalProperties": False}
-    return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": body}}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
 from open_instruct_flip.checks import check_zero_or_above
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.contract import ReplyContract
 
 MIN_RESPONSE_CHARS = 256
 """A response is not cut shorter than this to make it fit the judge's context."""
@@ -49,12 +51,20 @@ class ReplyConfig(JudgeConfig):
     num_samples: int = field(
         default=1, metadata={"help": "Replies to each question; the reward is their mean (temperature above 0)"}
     )
-    json_schema: bool = field(
-        default=False, metadata={"help": "Have the server force the reply into the judge's JSON schema"}
+    reply_contract: ReplyContract = field(
+        default="free",
+        metadata={
+            "help": "How replies are made readable: the judge's turn opened for it (prefill), its JSON schema forced, "
+            "or neither; auto takes the surest that the server keeps"
+        },
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.reply_contract not in get_args(ReplyContract):
+            raise UsageError(
+                f"--reply_contract is one of {', '.join(get_args(ReplyContract))}, got {self.reply_contract!r}"
+            )
         if self.num_samples < 1 or self.max_tokens < 1:
             raise UsageError(
                 f"--num_samples and --max_tokens must be above 0, got {self.num_samples}, {self.max_tokens}"

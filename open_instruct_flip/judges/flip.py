@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from open_instruct_flip.conversation import Message, Target, hide_instruction
-from open_instruct_flip.judges.asking import Schema
 from open_instruct_flip.judges.config import ReplyConfig
+from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import inferred_instruction
 from open_instruct_flip.judges.response import ResponseJudge
@@ -28,8 +28,11 @@ from open_instruct_flip.similarity.measures import (
     similarity,
 )
 
-INSTRUCTION_SCHEMA = {"instruction": {"type": "string"}}
-REASONED_SCHEMA = {"reasoning": {"type": "string"}, **INSTRUCTION_SCHEMA}
+INSTRUCTION = {"instruction": {"type": "string"}}
+# A quote alone would end the value at a quotation in it.
+STOP = ('"}', '",', '"\n', '" }')
+DIRECT_FORM = ReplyForm(INSTRUCTION, '{"instruction": "', STOP, '"}')
+REASONED_FORM = ReplyForm({"reasoning": {"type": "string"}, **INSTRUCTION}, '{"reasoning": "', ('"}', '" }'), '"}')
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ class FlipJudge(ResponseJudge):
         prompt = self.prompt
         return prompt.messages(conversation=prompt.conversation(shown), response=response)
 
-    def schema(self) -> Schema:
-        return REASONED_SCHEMA if self.config.reasoning else INSTRUCTION_SCHEMA
+    def form(self) -> ReplyForm:
+        return REASONED_FORM if self.config.reasoning else DIRECT_FORM
 
     def parse(self, reply: str) -> str:
         return inferred_instruction(reply)

@@ -18,7 +18,7 @@ from itertools import takewhile
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.client.request import CONTINUED_TURN, ChatRequest, Completion, RequestFailed
 from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import HiddenInstruction, Message, Target, hide_instruction
 from open_instruct_flip.errors import JudgeUnusableError
@@ -31,7 +31,7 @@ from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 NO_RESPONSE = "(no response is shown)"
 """Stands in the response's place for the log-probability without it."""
-PROMPT_LOGPROBS = {"prompt_logprobs": 0, "add_generation_prompt": False, "continue_final_message": True}
+PROMPT_LOGPROBS = {"prompt_logprobs": 0, **CONTINUED_TURN}
 """Asks vLLM for the prompt's own tokens only, with the last message left open: no end-of-turn token follows it."""
 
 

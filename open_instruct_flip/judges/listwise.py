@@ -9,8 +9,9 @@ from typing import Literal, get_args
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.asking import Schema
+from open_instruct_flip.judges.asking import Question
 from open_instruct_flip.judges.config import ReplyConfig
+from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import best, ranking
@@ -72,15 +73,26 @@ class ListwiseJudge(GroupJudge):
         self, conversation: Sequence[Message], responses: Sequence[str], counts: Sequence[int]
     ) -> list[Reward]:
         """Judge distinct responses in the order in which they are shown."""
-        asked = await self.ask_about(
+        asked = await self.ask(self.question(conversation, responses))
+        costs = split_usage(asked.usage, len(responses))
+        readings = [self._scores(ranked, counts) for ranked in asked.readings]
+        means = [fmean(scores) for scores in zip(*readings, strict=True)] or [0.0] * len(responses)
+        return [replace(asked.reward(n, score=means[n]), usage=cost) for n, cost in enumerate(costs)]
+
+    def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[list[int]]:
+        count = len(responses)
+        return Question(
             responses,
             lambda *texts: self.build_messages(conversation, texts),
-            lambda reply: self._scores(reply, counts),
-            self.schema(len(responses)),
+            lambda reply: self.parse(reply, count),
+            self.form(count),
         )
-        costs = split_usage(asked.usage, len(responses))
-        means = [fmean(scores) for scores in zip(*asked.readings, strict=True)] or [0.0] * len(responses)
-        return [replace(asked.reward(n, score=means[n]), usage=cost) for n, cost in enumerate(costs)]
+
+    def parse(self, reply: str, count: int) -> list[int]:
+        """The numbers of the responses as shown, from 0, the best first; only the best where no more counts."""
+        if self.config.listwise_reward == "best":
+            return [best(reply, count, self.prompt.first_number)]
+        return ranking(reply, count)
 
     def build_messages(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Message]:
         """The chat that asks for the best of a group's responses, or for their ranking."""
@@ -90,25 +102,26 @@ class ListwiseJudge(GroupJudge):
             conversation=prompt.conversation(turns), instruction=last["content"], responses=prompt.numbered(responses)
         )
 
-    def _scores(self, reply: str, counts: Sequence[int]) -> list[float]:
-        """What a reply gives each response, in the order shown."""
+    def _scores(self, ranked: Sequence[int], counts: Sequence[int]) -> list[float]:
+        """What a ranking gives each response, in the order shown."""
         shown = range(len(counts))
         if self.config.listwise_reward == "best":
-            winner = best(reply, len(counts), self.prompt.first_number)
-            return [float(n == winner) for n in shown]
-        place = {n: rank for rank, n in enumerate(ranking(reply, len(counts)))}
+            return [float(n == ranked[0]) for n in shown]
+        place = {n: rank for rank, n in enumerate(ranked)}
         return [share_of_wins(n, counts, {o: float(place[n] < place[o]) for o in shown if o != n}) for n in shown]
 
     def _asks_for_index(self) -> bool:
         """Whether the prompt is of the authors' kind: responses counted from 0, only the best one's index wanted."""
         return self.prompt.first_number == 0
 
-    def schema(self, count: int) -> Schema:
-        """Properties of the JSON object that a reply about so many responses is."""
+    def form(self, count: int) -> ReplyForm:
+        """The JSON object that a reply about so many responses is."""
         reasoning = {"reasoning": {"type": "string"}}
         if self._asks_for_index():
-            return {**reasoning, "best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}
+            schema = {**reasoning, "best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}
+            return ReplyForm(schema, '{"best_response_index": ', ("}", ",", "\n"), "}")
         numbers = {"type": "integer", "minimum": 1, "maximum": count}
         # Grammars can't force numbers to differ; where only the first counts, no other can contradict it.
         length = 1 if self.config.listwise_reward == "best" else count
-        return {**reasoning, "ranking": {"type": "array", "items": numbers, "minItems": length, "maxItems": length}}
+        ranking = {"type": "array", "items": numbers, "minItems": length, "maxItems": length}
+        return ReplyForm({**reasoning, "ranking": ranking}, '{"ranking": [', ("]",), "]}")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.asking import Asked
+from open_instruct_flip.judges.asking import Asked, Question
 from open_instruct_flip.judges.config import ReplyConfig
+from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import choice
@@ -20,6 +22,7 @@ from open_instruct_flip.rewards import Reward, Usage
 
 FILES = PromptFiles("pairwise", frozenset({"instruction", "response_a", "response_b"}), "llmjudge_pairwise_ranking")
 SCHEMA = {"reasoning": {"type": "string"}, "winner": {"type": "string", "enum": ["A", "B", "tie"]}}
+FORM = ReplyForm(SCHEMA, '{"winner": "', ('"',), '"}')
 _POINTS_OF_A = {"A": 1.0, "tie": 0.5, "B": 0.0}
 
 
@@ -72,17 +75,12 @@ class PairwiseJudge(GroupJudge):
     ) -> list[Reward]:
         pairs = pairs_to_compare(len(responses), self.config.max_pairs, self.random(conversation, responses))
         orders = [order for a, b in pairs for order in ((a, b), (b, a))]
-        asked = await together(
-            self.ask_about(
-                [responses[a], responses[b]],
-                lambda first, second: self.build_messages(conversation, first, second),
-                choice,
-                SCHEMA,
-            )
-            for a, b in orders
-        )
+        asked = await together(self.ask(self.question(conversation, [responses[a], responses[b]])) for a, b in orders)
         answers = [_Answer(*order, one) for order, one in zip(orders, asked, strict=True)]
         return [_reward(number, answers, counts) for number in range(len(responses))]
+
+    def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[str]:
+        return Question(responses, partial(self.build_messages, conversation), choice, FORM)
 
     def build_messages(self, conversation: Sequence[Message], first: str, second: str) -> list[Message]:
         """The chat that asks which of two responses is better."""

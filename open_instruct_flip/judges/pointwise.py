@@ -7,13 +7,14 @@ from statistics import fmean
 from typing import Any
 
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.judges.asking import Schema
+from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import pointwise_score
 from open_instruct_flip.judges.response import ResponseJudge
 
 FILES = PromptFiles("pointwise", frozenset({"instruction", "response"}), "llmjudge_pointwise_rating")
 SCHEMA = {"reasoning": {"type": "string"}, "score": {"type": "integer", "minimum": 1, "maximum": 10}}
+FORM = ReplyForm(SCHEMA, '{"score": ', ("}", ",", "\n"), "}")
 
 
 class PointwiseJudge(ResponseJudge):
@@ -29,8 +30,8 @@ class PointwiseJudge(ResponseJudge):
         prompt = self.prompt
         return prompt.messages(conversation=prompt.conversation(turns), instruction=last["content"], response=response)
 
-    def schema(self) -> Schema:
-        return SCHEMA
+    def form(self) -> ReplyForm:
+        return FORM
 
     def parse(self, reply: str) -> float:
         return pointwise_score(reply)

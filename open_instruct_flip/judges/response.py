@@ -8,8 +8,9 @@ from typing import Any
 
 from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message, hide_instruction
-from open_instruct_flip.judges.asking import ReplyJudge, Schema
+from open_instruct_flip.judges.asking import Question, ReplyJudge
 from open_instruct_flip.judges.base import shared_by_twins
+from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.rewards import Reward
 
 
@@ -26,15 +27,14 @@ class ResponseJudge(ReplyJudge):
 
     async def score_response(self, conversation: Sequence[Message], response: str) -> Reward:
         """Judge one response."""
-        asked = await self.ask_about(
-            [response],
-            lambda text: self.build_messages(self._shown(conversation), text),
-            self.parse,
-            self.schema(),
-        )
+        asked = await self.ask(self.question(conversation, [response]))
         if asked.failure:
             return asked.reward()
         return asked.reward(**await self.verdict(conversation, asked.readings))
+
+    def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[Any]:
+        shown = self._shown(conversation)
+        return Question(responses, lambda text: self.build_messages(shown, text), self.parse, self.form())
 
     def _shown(self, conversation: Sequence[Message]) -> Sequence[Message]:
         """What the judge may see: the conversation, or its context alone where the instruction is to be inferred."""
@@ -57,6 +57,6 @@ class ResponseJudge(ReplyJudge):
     async def verdict(self, conversation: Sequence[Message], readings: Sequence[Any]) -> dict[str, Any]:
         """Fields of the reward, `score` in [0, 1] among them, from what could be read: one entry per reply."""
 
-    def schema(self) -> Schema | None:
-        """Properties of the JSON object that a reply is, for servers that can force it; None where it is none."""
+    def form(self) -> ReplyForm | None:
+        """The JSON object that a reply is, which servers can open or force; None where it is free text."""
         return None

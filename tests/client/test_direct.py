@@ -20,7 +20,7 @@ RESPONSES = ['Warm soil, "quoted" and {braced}', "zwei\r\nZeilen, ünïcödé �
 REQUESTS = {
     "plain": {},
     "sampled": {"num_samples": 3, "temperature": 0.7, "seed": 5, "max_tokens": 33},
-    "structured": {"json_schema": True, "reasoning": False},
+    "structured": {"reply_contract": "schema", "reasoning": False},
     "thinking": {"thinking": True},
 }
 

@@ -11,6 +11,9 @@ from open_instruct_flip.conversation import Message
 from open_instruct_flip.rewards import Usage
 
 ENDPOINT: dict[str, Any] = {"model": "hosted_vllm/judge", "api_base": "http://127.0.0.1:9/v1"}
+FORCED: dict[str, Any] = {**ENDPOINT, "reply_contract": "schema"}
+FREE: dict[str, Any] = {**ENDPOINT, "reply_contract": "free"}
+"""For judges whose first request is to be the question itself."""
 CONVERSATION: list[Message] = [{"role": "user", "content": "Explain soil."}]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+from scripted_model import CONVERSATION, ENDPOINT, FREE, ScriptedModel
 
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.errors import UsageError
@@ -16,20 +16,24 @@ from open_instruct_flip.rewards import FailureKind, Usage
 READABLE = json.dumps({"reasoning": "Soil.", "instruction": "Explain soil."})
 
 
-@pytest.mark.parametrize("forced", [False, True])
-async def test_an_unreadable_reply_is_asked_for_once_more_in_another_form(forced: bool, model: ScriptedModel) -> None:
-    model.answer = lambda request: READABLE if len(model.requests) == 2 else "Well."
-    (reward,) = await FlipJudge(**ENDPOINT, json_schema=forced).score(CONVERSATION, ["Soil is."])
+@pytest.mark.parametrize("contract", ["prefill", "schema", "free"])
+async def test_an_unreadable_reply_is_asked_for_once_more_in_another_form(contract: str, model: ScriptedModel) -> None:
+    model.answer = lambda request: READABLE if len(model.requests) == 2 else "[...]"
+    (reward,) = await FlipJudge(**ENDPOINT, reply_contract=contract).score(CONVERSATION, ["Soil is."])
     assert reward.score == 1.0
     assert reward.usage == Usage(202, 14, 2)
-    assert [request.response_format is not None for request in model.requests] == [forced, not forced]
+    assert [request.response_format is not None for request in model.requests] == [
+        contract == "schema",
+        contract != "schema",
+    ]
+    assert [len(request.messages) for request in model.requests] == [2 + (contract == "prefill"), 2]
     assert model.shown(1).startswith(model.shown(0))
     assert model.shown(1) != model.shown(0)
 
 
 async def test_a_second_unreadable_reply_is_the_failure_of_the_first(model: ScriptedModel) -> None:
     model.answer = lambda request: "Well." if len(model.requests) == 1 else ""
-    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil is."])
+    (reward,) = await FlipJudge(**FREE).score(CONVERSATION, ["Soil is."])
     assert (reward.error, reward.reply) == (FailureKind.UNREADABLE_REPLY, "Well.")
     assert reward.usage.requests == len(model.requests) == 2
 
@@ -41,7 +45,7 @@ async def test_a_server_that_refuses_the_other_form_leaves_the_reply_unreadable(
         return "Well."
 
     model.answer = answer
-    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil is."])
+    (reward,) = await FlipJudge(**FREE).score(CONVERSATION, ["Soil is."])
     assert reward.error is FailureKind.UNREADABLE_REPLY
 
 
@@ -50,7 +54,7 @@ async def test_a_failed_request_is_not_asked_again_here(model: ScriptedModel) ->
         raise RequestFailed(FailureKind.TIMEOUT, "too slow")
 
     model.answer = answer
-    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil is."])
+    (reward,) = await FlipJudge(**FREE).score(CONVERSATION, ["Soil is."])
     assert (reward.error, len(model.requests)) == (FailureKind.TIMEOUT, 1)
 
 
@@ -66,7 +70,7 @@ async def test_a_response_without_an_answer_gets_nothing_and_is_not_asked_about(
 
 @pytest.mark.parametrize("name", ["pairwise", "listwise"])
 async def test_the_only_response_that_says_something_beats_the_rest(name: str, model: ScriptedModel) -> None:
-    rewards = await judge_class(name)(**ENDPOINT).score(CONVERSATION, ["", "Soil is.", "<think>Hm"])
+    rewards = await judge_class(name)(**FREE).score(CONVERSATION, ["", "Soil is.", "<think>Hm"])
     assert [reward.score for reward in rewards] == [0.0, 1.0, 0.0]
     assert model.requests == []
 

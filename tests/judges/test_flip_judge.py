@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+from scripted_model import CONVERSATION, FORCED, FREE, ScriptedModel
 
 from open_instruct_flip import FlipJudge, f1_score
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
@@ -29,7 +29,7 @@ def inferred(instruction: str) -> str:
 
 async def test_the_model_never_sees_the_instruction(model: ScriptedModel) -> None:
     model.answer = lambda request: inferred("Explain soil, in two lines.")
-    (reward,) = await FlipJudge(**ENDPOINT).score(CHAT, ["Soil be the earth."])
+    (reward,) = await FlipJudge(**FREE).score(CHAT, ["Soil be the earth."])
     prompt = json.dumps(list(model.requests[0].messages))
     assert "two lines" not in prompt
     assert "system: You are a pirate.\nuser: Hello.\nassistant: Ahoy." in model.shown()
@@ -38,7 +38,7 @@ async def test_the_model_never_sees_the_instruction(model: ScriptedModel) -> Non
 
 async def test_the_system_target_infers_the_system_prompt_from_the_other_turns(model: ScriptedModel) -> None:
     model.answer = lambda request: inferred("You are a pirate")
-    (reward,) = await FlipJudge(**ENDPOINT, flip_target="system").score(CHAT, ["Soil be the earth."])
+    (reward,) = await FlipJudge(**FREE, flip_target="system").score(CHAT, ["Soil be the earth."])
     assert reward.score == 1.0
     assert "pirate" not in json.dumps(list(model.requests[0].messages))
     assert "user: Explain soil,\nuser: in two lines." in model.shown()
@@ -47,14 +47,14 @@ async def test_the_system_target_infers_the_system_prompt_from_the_other_turns(m
 
 async def test_the_system_target_needs_a_system_prompt(model: ScriptedModel) -> None:
     with pytest.raises(UsageError, match="has none; use 'last_user'"):
-        await FlipJudge(**ENDPOINT, flip_target="system").score(CONVERSATION, ["Soil."])
+        await FlipJudge(**FREE, flip_target="system").score(CONVERSATION, ["Soil."])
 
 
 @pytest.mark.parametrize("target", ["last_user", "system"])
 @pytest.mark.parametrize("reasoning", [True, False])
 async def test_prompt_and_schema_ask_for_the_same_fields(model: ScriptedModel, target: str, reasoning: bool) -> None:
     model.answer = lambda request: inferred("Sing.")
-    await FlipJudge(**ENDPOINT, flip_target=target, reasoning=reasoning, json_schema=True).score(CHAT, ["Soil."])
+    await FlipJudge(**FORCED, flip_target=target, reasoning=reasoning).score(CHAT, ["Soil."])
     format_ = model.requests[0].response_format
     assert format_ is not None
     fields = list(format_["json_schema"]["schema"]["properties"])
@@ -65,7 +65,7 @@ async def test_prompt_and_schema_ask_for_the_same_fields(model: ScriptedModel, t
 
 async def test_k_samples_are_one_request_and_the_mean_of_those_that_can_be_read(model: ScriptedModel) -> None:
     model.answer = lambda request: [inferred("Explain soil"), "I can't tell.", inferred("Explain rain")]
-    (reward,) = await FlipJudge(**ENDPOINT, num_samples=3, temperature=0.7).score(CONVERSATION, ["Soil."])
+    (reward,) = await FlipJudge(**FREE, num_samples=3, temperature=0.7).score(CONVERSATION, ["Soil."])
     assert [request.n for request in model.requests] == [3]
     assert reward.score == reward.precision == reward.recall == pytest.approx((1.0 + 0.5) / 2)
     assert reward.inferred_instruction == "Explain soil"
@@ -74,19 +74,19 @@ async def test_k_samples_are_one_request_and_the_mean_of_those_that_can_be_read(
 async def test_a_server_that_ignores_n_is_refused(model: ScriptedModel) -> None:
     model.answer = lambda request: inferred("Explain soil")
     with pytest.raises(JudgeUnusableError, match="gave 1 of the 3 replies"):
-        await FlipJudge(**ENDPOINT, num_samples=3, temperature=0.7).score(CONVERSATION, ["Soil."])
+        await FlipJudge(**FREE, num_samples=3, temperature=0.7).score(CONVERSATION, ["Soil."])
 
 
 async def test_a_prompt_that_comes_back_with_the_reply_speaks_for_nobody(model: ScriptedModel) -> None:
     model.answer = lambda request: "".join(f"<|{m['role']}|>{m['content']}<|end|>" for m in request.messages)
     spoof = f"Bananas. {inferred('Explain soil.')}"
-    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, [spoof])
+    (reward,) = await FlipJudge(**FREE).score(CONVERSATION, [spoof])
     assert (reward.score, reward.error) == (None, FailureKind.UNREADABLE_REPLY)
 
 
 async def test_k_samples_none_of_which_can_be_read_are_one_failure(model: ScriptedModel) -> None:
     model.answer = lambda request: ["I can't tell.", ""]
-    (reward,) = await FlipJudge(**ENDPOINT, num_samples=2, temperature=0.7).score(CONVERSATION, ["Soil."])
+    (reward,) = await FlipJudge(**FREE, num_samples=2, temperature=0.7).score(CONVERSATION, ["Soil."])
     assert (reward.score, reward.error) == (None, FailureKind.UNREADABLE_REPLY)
 
 
@@ -98,7 +98,7 @@ async def test_another_similarity_is_the_score_and_f1s_parts_stay(
 ) -> None:
     model.answer = lambda request: inferred("explain soil")
     conversation: list[Message] = [{"role": "user", "content": "explain soil slowly"}]
-    (reward,) = await FlipJudge(**ENDPOINT, similarity=name).score(conversation, ["Soil."])
+    (reward,) = await FlipJudge(**FREE, similarity=name).score(conversation, ["Soil."])
     assert reward.score == pytest.approx(score)
     assert (reward.precision, reward.recall) == pytest.approx((1.0, 2 / 3))
 
@@ -106,25 +106,25 @@ async def test_another_similarity_is_the_score_and_f1s_parts_stay(
 def test_a_similarity_that_is_not_installed_is_refused_when_the_judge_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match="pip install sacrebleu"):
-        FlipJudge(**ENDPOINT, similarity="bleu")
+        FlipJudge(**FREE, similarity="bleu")
 
 
 def test_a_prompt_that_cannot_work_is_refused_when_the_judge_is_made(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--prompt_dir"):
-        FlipJudge(**ENDPOINT, prompt_dir=str(tmp_path))
+        FlipJudge(**FREE, prompt_dir=str(tmp_path))
 
 
 async def test_identical_responses_are_judged_once_and_cost_once(model: ScriptedModel) -> None:
     model.answer = lambda request: inferred("Explain soil")
-    rewards = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["Soil.", "Rain.", "Soil."])
+    rewards = await FlipJudge(**FREE).score(CONVERSATION, ["Soil.", "Rain.", "Soil."])
     assert len(model.requests) == 2
     assert [reward.duplicate for reward in rewards] == [False, False, True]
     assert sum((reward.usage for reward in rewards), Usage()) == Usage(202, 14, 2)
 
 
 async def test_an_empty_response_is_0_and_a_wordless_instruction_a_failure(model: ScriptedModel) -> None:
-    (empty,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, [" \n"])
-    (wordless,) = await FlipJudge(**ENDPOINT).score([{"role": "user", "content": "?!"}], ["What?"])
+    (empty,) = await FlipJudge(**FREE).score(CONVERSATION, [" \n"])
+    (wordless,) = await FlipJudge(**FREE).score([{"role": "user", "content": "?!"}], ["What?"])
     assert (empty.score, empty.error) == (0.0, None)
     assert (wordless.score, wordless.error) == (None, FailureKind.UNSCORABLE_INSTRUCTION)
     assert not model.requests
@@ -137,7 +137,7 @@ async def test_a_response_too_long_for_the_context_loses_its_middle(model: Scrip
         return inferred("Explain soil")
 
     model.answer = answer
-    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["First. " + "x" * 4_000 + " Last."])
+    (reward,) = await FlipJudge(**FREE).score(CONVERSATION, ["First. " + "x" * 4_000 + " Last."])
     assert (reward.score, reward.truncated) == (1.0, True)
     assert reward.usage.requests == len(model.requests) == 3
     assert "First." in model.shown()
@@ -149,6 +149,6 @@ async def test_a_response_that_cannot_be_shortened_further_is_a_failure(model: S
         raise RequestFailed(FailureKind.CONTEXT_OVERFLOW, "too long")
 
     model.answer = answer
-    (reward,) = await FlipJudge(**ENDPOINT).score(CONVERSATION, ["x" * 2_000])
+    (reward,) = await FlipJudge(**FREE).score(CONVERSATION, ["x" * 2_000])
     assert (reward.score, reward.error) == (None, FailureKind.CONTEXT_OVERFLOW)
     assert reward.usage.requests == len(model.requests) == 3

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+from scripted_model import CONVERSATION, FORCED, FREE, ScriptedModel
 
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.errors import UsageError
@@ -42,7 +42,7 @@ def by_length(request: ChatRequest) -> str:
 )
 async def test_rewards(reward: str, responses: list[str], expected: list[float], model: ScriptedModel) -> None:
     model.answer = by_length
-    rewards = await ListwiseJudge(**ENDPOINT, listwise_reward=reward).score(CONVERSATION, responses)
+    rewards = await ListwiseJudge(**FREE, listwise_reward=reward).score(CONVERSATION, responses)
     assert [r.score for r in rewards] == pytest.approx(expected)
     assert len(model.requests) == (len(set(responses)) > 1)
 
@@ -50,7 +50,7 @@ async def test_rewards(reward: str, responses: list[str], expected: list[float],
 async def test_positions_are_shuffled_the_same_for_the_same_group_and_seed(model: ScriptedModel) -> None:
     model.answer = by_length
     for seed in (1, 1, 2, 3):
-        await ListwiseJudge(**ENDPOINT, seed=seed).score(CONVERSATION, GROUP)
+        await ListwiseJudge(**FREE, seed=seed).score(CONVERSATION, GROUP)
     one, again, *others = map(shown, model.requests)
     assert one == again
     assert sorted(one) == sorted(GROUP)
@@ -61,7 +61,7 @@ async def test_a_judge_that_only_looks_at_the_position_favours_nobody(model: Scr
     model.answer = lambda request: '{"ranking": [1, 2]}'
     won = 0.0
     for seed in range(40):
-        first, _ = await ListwiseJudge(**ENDPOINT, seed=seed).score(CONVERSATION, ["one", "two"])
+        first, _ = await ListwiseJudge(**FREE, seed=seed).score(CONVERSATION, ["one", "two"])
         won += first.score or 0.0
     assert 10 <= won <= 30
 
@@ -69,7 +69,7 @@ async def test_a_judge_that_only_looks_at_the_position_favours_nobody(model: Scr
 @pytest.mark.parametrize("reply", ["", "The third one.", '{"ranking": [1, 1, 2, 3]}', '{"ranking": [7]}'])
 async def test_one_unreadable_ranking_fails_the_whole_group(reply: str, model: ScriptedModel) -> None:
     model.answer = lambda request: reply
-    rewards = await ListwiseJudge(**ENDPOINT).score(CONVERSATION, GROUP)
+    rewards = await ListwiseJudge(**FREE).score(CONVERSATION, GROUP)
     kind = FailureKind.UNREADABLE_REPLY if reply else FailureKind.EMPTY_REPLY
     assert [(reward.score, reward.error) for reward in rewards] == [(None, kind)] * 4
     assert sum((reward.usage for reward in rewards), Usage()) == Usage(202, 14, 2)
@@ -77,8 +77,8 @@ async def test_one_unreadable_ranking_fails_the_whole_group(reply: str, model: S
 
 async def test_the_rank_needs_a_full_ranking_the_best_only_its_first(model: ScriptedModel) -> None:
     model.answer = lambda request: '{"ranking": [2]}'
-    best = await ListwiseJudge(**ENDPOINT).score(CONVERSATION, GROUP)
-    rank = await ListwiseJudge(**ENDPOINT, listwise_reward="rank").score(CONVERSATION, GROUP)
+    best = await ListwiseJudge(**FREE).score(CONVERSATION, GROUP)
+    rank = await ListwiseJudge(**FREE, listwise_reward="rank").score(CONVERSATION, GROUP)
     assert sorted(reward.score or 0.0 for reward in best) == [0.0, 0.0, 0.0, 1.0]
     assert {reward.error for reward in rank} == {FailureKind.UNREADABLE_REPLY}
 
@@ -88,14 +88,14 @@ async def test_a_failed_request_fails_the_group_and_counts_once(model: ScriptedM
         raise RequestFailed(FailureKind.TIMEOUT, "no answer within 5 s")
 
     model.answer = answer
-    rewards = await ListwiseJudge(**ENDPOINT).score(CONVERSATION, GROUP)
+    rewards = await ListwiseJudge(**FREE).score(CONVERSATION, GROUP)
     assert {reward.error for reward in rewards} == {FailureKind.TIMEOUT}
     assert sum(reward.usage.requests for reward in rewards) == 1
 
 
 async def test_k_rankings_are_averaged(model: ScriptedModel) -> None:
     model.answer = lambda request: [by_length(request), "?", by_length(request)[::-1], '{"ranking": [1, 2, 3, 4]}']
-    judge = ListwiseJudge(**ENDPOINT, listwise_reward="rank", num_samples=4, temperature=0.7)
+    judge = ListwiseJudge(**FREE, listwise_reward="rank", num_samples=4, temperature=0.7)
     rewards = await judge.score(CONVERSATION, GROUP)
     assert sum(reward.score or 0.0 for reward in rewards) == pytest.approx(2.0)
     best_last = shown(model.requests[0]).index("xxxx")
@@ -109,7 +109,7 @@ async def test_long_responses_lose_their_middles_together(model: ScriptedModel) 
         return by_length(request)
 
     model.answer = answer
-    rewards = await ListwiseJudge(**ENDPOINT).score(CONVERSATION, ["x" * 6_000, "y" * 5_000, "z" * 300])
+    rewards = await ListwiseJudge(**FREE).score(CONVERSATION, ["x" * 6_000, "y" * 5_000, "z" * 300])
     assert [reward.truncated for reward in rewards] == [True, True, False]
     assert sum(reward.score or 0.0 for reward in rewards) == 1.0
     assert sum(reward.usage.requests for reward in rewards) == len(model.requests)
@@ -118,7 +118,7 @@ async def test_long_responses_lose_their_middles_together(model: ScriptedModel) 
 async def test_the_schema_wants_what_the_reward_needs(model: ScriptedModel, authors_dir: str) -> None:
     model.answer = by_length
     for options in ({"listwise_reward": "rank"}, {}, {"prompt_dir": authors_dir}):
-        await ListwiseJudge(**ENDPOINT, json_schema=True, **options).score(CONVERSATION, GROUP)
+        await ListwiseJudge(**FORCED, **options).score(CONVERSATION, GROUP)
     forced = [r.response_format["json_schema"]["schema"]["properties"] for r in model.requests if r.response_format]
     rank, best, index = forced
     assert rank["ranking"]["items"] == best["ranking"]["items"] == {"type": "integer", "minimum": 1, "maximum": 4}
@@ -143,15 +143,15 @@ async def test_the_authors_judge_returns_an_index_from_0(model: ScriptedModel, a
 
     model.answer = answer
     for seed in range(5):
-        rewards = await ListwiseJudge(**ENDPOINT, prompt_dir=authors_dir, seed=seed).score(CONVERSATION, GROUP)
+        rewards = await ListwiseJudge(**FREE, prompt_dir=authors_dir, seed=seed).score(CONVERSATION, GROUP)
         assert [reward.score for reward in rewards] == [0.0, 1.0, 0.0, 0.0]
 
 
 def test_an_index_gives_no_rank(authors_dir: str) -> None:
     with pytest.raises(UsageError, match="--listwise_reward best"):
-        ListwiseJudge(**ENDPOINT, prompt_dir=authors_dir, listwise_reward="rank")
+        ListwiseJudge(**FREE, prompt_dir=authors_dir, listwise_reward="rank")
 
 
 async def test_a_group_of_one_cannot_be_ranked(model: ScriptedModel) -> None:
-    (reward,) = await ListwiseJudge(**ENDPOINT).score(CONVERSATION, ["alone"])
+    (reward,) = await ListwiseJudge(**FREE).score(CONVERSATION, ["alone"])
     assert (reward.score, reward.error) == (None, FailureKind.INVALID_INPUT)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+from scripted_model import CONVERSATION, FREE, ScriptedModel
 
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.judges.pairwise import PairwiseJudge, pairs_to_compare
@@ -34,7 +34,7 @@ def longer_wins(request: ChatRequest) -> str:
 
 
 async def scores(model: ScriptedModel, responses: list[str], **options: object) -> list[float | None]:
-    return [reward.score for reward in await PairwiseJudge(**ENDPOINT, **options).score(CONVERSATION, responses)]
+    return [reward.score for reward in await PairwiseJudge(**FREE, **options).score(CONVERSATION, responses)]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def unless(fails: Callable[[str, str], bool]) -> Callable[[ChatRequest], str]:
 
 async def test_a_pair_is_left_out_when_one_of_its_orders_cannot_be_read(model: ScriptedModel) -> None:
     model.answer = unless(lambda a, b: (a, b) == ("x", "xxx"))
-    rewards = await PairwiseJudge(**ENDPOINT).score(CONVERSATION, ["xxx", "xx", "x"])
+    rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxx", "xx", "x"])
     assert [reward.score for reward in rewards] == [1.0, 0.5, 0.0]
     assert [(reward.detail or "")[:22] for reward in rewards] == [
         "1 of 2 pairs left out:",
@@ -84,7 +84,7 @@ async def test_a_pair_is_left_out_when_one_of_its_orders_cannot_be_read(model: S
 
 async def test_a_response_without_a_readable_pair_is_a_failure_not_0(model: ScriptedModel) -> None:
     model.answer = unless(lambda a, b: "x" in (a, b))
-    rewards = await PairwiseJudge(**ENDPOINT).score(CONVERSATION, ["xxx", "xx", "x", "x"])
+    rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxx", "xx", "x", "x"])
     assert [reward.score for reward in rewards] == [1.0, 0.0, None, None]
     assert rewards[2].error == rewards[3].error == FailureKind.UNREADABLE_REPLY
 
@@ -96,7 +96,7 @@ async def test_failed_requests_leave_their_pairs_out_too(model: ScriptedModel) -
         return longer_wins(request)
 
     model.answer = answer
-    rewards = await PairwiseJudge(**ENDPOINT).score(CONVERSATION, ["xxx", "xx", "x"])
+    rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxx", "xx", "x"])
     assert [reward.score for reward in rewards] == [1.0, 0.0, None]
     assert rewards[2].error is FailureKind.TIMEOUT
     assert sum((reward.usage for reward in rewards), Usage()) == Usage(202, 14, 6)
@@ -104,14 +104,14 @@ async def test_failed_requests_leave_their_pairs_out_too(model: ScriptedModel) -
 
 async def test_costs_add_up_over_the_group(model: ScriptedModel) -> None:
     model.answer = longer_wins
-    rewards = await PairwiseJudge(**ENDPOINT).score(CONVERSATION, ["xxx", "xx", "x", "x"])
+    rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxx", "xx", "x", "x"])
     assert sum((reward.usage for reward in rewards), Usage()) == Usage(6 * 101, 6 * 7, 6)
     assert [reward.usage.requests for reward in rewards] == [2, 2, 2, 0]
     assert [reward.latency_s for reward in rewards] == [0.5, 0.5, 0.5, 0.0]
 
 
 async def test_a_group_of_one_cannot_be_compared(model: ScriptedModel) -> None:
-    (reward,) = await PairwiseJudge(**ENDPOINT).score(CONVERSATION, ["alone"])
+    (reward,) = await PairwiseJudge(**FREE).score(CONVERSATION, ["alone"])
     assert (reward.score, reward.error) == (None, FailureKind.INVALID_INPUT)
     assert "group of one" in (reward.detail or "")
     assert not model.requests
@@ -124,7 +124,7 @@ async def test_responses_too_long_for_the_context_lose_their_middles(model: Scri
         return longer_wins(request)
 
     model.answer = answer
-    long, short = await PairwiseJudge(**ENDPOINT).score(CONVERSATION, ["x" * 6_000, "y" * 500])
+    long, short = await PairwiseJudge(**FREE).score(CONVERSATION, ["x" * 6_000, "y" * 500])
     assert (long.score, short.score) == (1.0, 0.0)
     assert (long.truncated, short.truncated) == (True, False)
 

@@ -262,7 +262,7 @@ def test_too_many_unreadable_replies_are_no_dead_end(
     for out in ("out.jsonl", "accepted.jsonl"):
         assert score(out=out, url=mute.api_base) == 1
         said = last_line(capsys)
-        for remedy in ("the same command goes on", "--json_schema", "--restart", "--max_failure_rate"):
+        for remedy in ("the same command goes on", "--reply_contract", "--restart", "--max_failure_rate"):
             assert remedy in said
     asked = mute.num_requests
     assert score("--max_failure_rate", "0.5", out="accepted.jsonl", url=mute.api_base) == 0
