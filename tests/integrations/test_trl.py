@@ -104,13 +104,13 @@ async def test_without_the_tokenizer_a_warning_says_once_that_opened_thinking_is
 
 
 async def test_each_batch_logs_its_own_inferences_failed_ones_too(judge_double):
-    server = judge_double(fault=lambda number, body: 400 if number else None)
+    server = judge_double(fault=lambda number, body: 400 if "too odd" in str(body) else None)
     columns = {}
     async with FlipJudge("hosted_vllm/judge", server.api_base) as judge:
         reward = flip_reward(judge)
         await reward(prompts=["Write a poem"], completions=["b"], log_extra=columns.__setitem__)
         assert columns["flip/inferred_instruction"][0]
-        await reward(prompts=["Write a poem"], completions=["c"], log_extra=columns.__setitem__)
+        await reward(prompts=["Write a poem"], completions=["too odd"], log_extra=columns.__setitem__)
     assert columns == {"flip/inferred_instruction": [""]}
 
 
