@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
@@ -95,9 +94,9 @@ class ReplyJudge(Judge):
     config_class: ClassVar[type[JudgeConfig]] = ReplyConfig
     config: ReplyConfig
 
-    @abstractmethod
     def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[Any]:
         """What the model is asked about responses to a conversation: about one, or a comparison."""
+        raise NotImplementedError(f"the {self.name} judge asks its model nothing")
 
     async def ask(self, question: Question[Reading]) -> Asked[Reading]:
         """Ask a question, and once more in another form where no reply to it can be read.
