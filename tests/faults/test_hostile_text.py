@@ -177,8 +177,8 @@ def rewards():
         judge = FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", timeout_s=300.0)
         scored = judge.score_sync([{"role": "user", "content": TRUE}], [f"case={name}" for name in NAMES])
         unreadable = sum(isinstance(expected, FailureKind) for _, expected in REPLIES.values())
-        extra = server.num_requests - (len(NAMES) + unreadable  # those are asked once more)
-        assert 0 <= extra <= 2  # on a busy machine a request is sent again
+        # Those are asked once more; on a busy machine a request may be sent again.
+        assert 0 <= server.num_requests - len(NAMES) - unreadable <= 2
     return dict(zip(NAMES, scored, strict=True))
 
 
