@@ -44,7 +44,7 @@ REPLIES = {
     "snake case key": (json.dumps({"inferred_instruction": TRUE}), 1.0),
     "key with spaces around": (json.dumps({" instruction ": TRUE}), 1.0),
     "key with a colon": (json.dumps({"instruction:": TRUE}), 1.0),
-    "key with a number": (json.dumps({"instruction_1": TRUE}), 1.0),
+    "key with a number": (json.dumps({"instruction_1": TRUE}), NOTHING),  # one of several
     "prompt as key": (json.dumps({"prompt": TRUE}), 1.0),
     "user query as key": (json.dumps({"user_query": TRUE}), 1.0),
     "the same key twice": (f'{{"instruction": "Sing.", "instruction": {json.dumps(TRUE)}}}', NOTHING),
@@ -177,8 +177,7 @@ def rewards():
         judge = FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", timeout_s=300.0)
         scored = judge.score_sync([{"role": "user", "content": TRUE}], [f"case={name}" for name in NAMES])
         unreadable = sum(isinstance(expected, FailureKind) for _, expected in REPLIES.values())
-        # Those are asked once more; on a busy machine a request may be sent again.
-        assert 0 <= server.num_requests - len(NAMES) - unreadable <= 2
+        assert server.num_requests == len(NAMES) + unreadable  # those are asked once more
     return dict(zip(NAMES, scored, strict=True))
 
 
