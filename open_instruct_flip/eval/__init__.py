@@ -1,0 +1,1 @@
+"""`flip eval`: is this judge any good?"""
