@@ -98,6 +98,10 @@ class ReplyJudge(Judge):
         """What the model is asked about responses to a conversation: about one, or a comparison."""
         raise NotImplementedError(f"the {self.name} judge asks its model nothing")
 
+    def as_asked(self, form: ReplyForm) -> ReplyForm:
+        """A form as this judge is configured: with a sentence of reasoning before the value, or the value alone."""
+        return form.with_reasoning() if self.config.reasoning else form
+
     async def ask(self, question: Question[Reading]) -> Asked[Reading]:
         """Ask a question, and once more in another form where no reply to it can be read.
 

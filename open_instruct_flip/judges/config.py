@@ -51,8 +51,9 @@ class ReplyConfig(JudgeConfig):
     num_samples: int = field(
         default=1, metadata={"help": "Replies to each question; the reward is their mean (temperature above 0)"}
     )
+    reasoning: bool = field(default=False, metadata={"help": "Ask for one sentence of reasoning before the verdict"})
     reply_contract: ReplyContract = field(
-        default="free",
+        default="auto",
         metadata={
             "help": "How replies are made readable: the judge's turn opened for it (prefill), its JSON schema forced, "
             "or neither; auto takes the surest that the server keeps"

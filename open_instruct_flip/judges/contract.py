@@ -29,26 +29,43 @@ Try = Callable[[Contract], Awaitable[bool]]
 """Whether a reply under this contract could be read."""
 
 
+REASONING: Schema = {"reasoning": {"type": "string"}}
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyForm:
     """The JSON object that a judge's reply is.
 
     Attributes:
         schema: Its properties, in order.
+        shown: The object as the prompt shows it, in the place of `{answer}`.
         opening: How the object starts, up to and with what stands before the value.
         stop: What ends the value; the server leaves it out of the reply.
         closing: What completes the object behind the value.
 
     Example:
-        >>> form = ReplyForm({"score": {"type": "integer"}}, '{"score": ', ("}",), "}")
+        >>> form = ReplyForm({"score": {"type": "integer"}}, '{"score": ...}', '{"score": ', ("}",), "}")
         >>> form.completed("8")
         '{"score": 8}'
+        >>> form.with_reasoning().shown
+        '{"reasoning": "<one short sentence>", "score": ...}'
     """
 
     schema: Schema
+    shown: str
     opening: str
     stop: tuple[str, ...]
     closing: str
+
+    def with_reasoning(self) -> ReplyForm:
+        """This object with a sentence of reasoning before the value: only the whole object's end ends the reply."""
+        return ReplyForm(
+            REASONING | self.schema,
+            '{"reasoning": "<one short sentence>", ' + self.shown.removeprefix("{"),
+            '{"reasoning": "',
+            tuple(stop for stop in self.stop if "}" in stop) or (self.closing,),
+            self.closing,
+        )
 
     def completed(self, value: str) -> str:
         """The whole object from what the judge wrote after the opening."""

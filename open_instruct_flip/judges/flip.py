@@ -28,11 +28,14 @@ from open_instruct_flip.similarity.measures import (
     similarity,
 )
 
-INSTRUCTION = {"instruction": {"type": "string"}}
-# A quote alone would end the value at a quotation in it.
-STOP = ('"}', '",', '"\n', '" }')
-DIRECT_FORM = ReplyForm(INSTRUCTION, '{"instruction": "', STOP, '"}')
-REASONED_FORM = ReplyForm({"reasoning": {"type": "string"}, **INSTRUCTION}, '{"reasoning": "', ('"}', '" }'), '"}')
+FORM = ReplyForm(
+    {"instruction": {"type": "string"}},
+    '{"instruction": "..."}',
+    '{"instruction": "',
+    # A quote alone would end the value at a quotation in it.
+    ('"}', '",', '"\n', '" }'),
+    '"}',
+)
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,6 @@ class FlipConfig(ReplyConfig):
     flip_target: Target = field(
         default="last_user",
         metadata={"help": "What is inferred: the last user turn, or the system prompt (the paper's reading)"},
-    )
-    reasoning: bool = field(
-        default=True, metadata={"help": "Ask FLIP's judge for one sentence of reasoning before the instruction"}
     )
     similarity: SimilarityName = field(
         default="f1", metadata={"help": "How the inferred instruction is compared with the true one"}
@@ -86,9 +86,9 @@ class FlipJudge(ResponseJudge):
         check_available(self.config.similarity)
 
     def prompt_files(self) -> PromptFiles:
-        target = "_system_target" if self.config.flip_target == "system" else ""
-        name = f"flip{target}{'' if self.config.reasoning else '_direct'}"
-        return PromptFiles(name, frozenset({"response"}), "FLIP" if name == "flip" else None)
+        if self.config.flip_target == "system":
+            return PromptFiles("flip_system_target", frozenset({"response"}))
+        return PromptFiles("flip", frozenset({"response"}), "FLIP")
 
     def fault(self, conversation: Sequence[Message], responses: Sequence[str]) -> Reward | None:
         instruction = hide_instruction(conversation, self.target).instruction
@@ -101,10 +101,10 @@ class FlipJudge(ResponseJudge):
 
     def build_messages(self, shown: Sequence[Message], response: str) -> list[Message]:
         prompt = self.prompt
-        return prompt.messages(conversation=prompt.conversation(shown), response=response)
+        return prompt.messages(conversation=prompt.conversation(shown), response=response, answer=self.form().shown)
 
     def form(self) -> ReplyForm:
-        return REASONED_FORM if self.config.reasoning else DIRECT_FORM
+        return self.as_asked(FORM)
 
     def parse(self, reply: str) -> str:
         return inferred_instruction(reply)

@@ -99,7 +99,10 @@ class ListwiseJudge(GroupJudge):
         *turns, last = conversation
         prompt = self.prompt
         return prompt.messages(
-            conversation=prompt.conversation(turns), instruction=last["content"], responses=prompt.numbered(responses)
+            conversation=prompt.conversation(turns),
+            instruction=last["content"],
+            responses=prompt.numbered(responses),
+            answer=self.form(len(responses)).shown,
         )
 
     def _scores(self, ranked: Sequence[int], counts: Sequence[int]) -> list[float]:
@@ -116,12 +119,13 @@ class ListwiseJudge(GroupJudge):
 
     def form(self, count: int) -> ReplyForm:
         """The JSON object that a reply about so many responses is."""
-        reasoning = {"reasoning": {"type": "string"}}
         if self._asks_for_index():
-            schema = {**reasoning, "best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}
-            return ReplyForm(schema, '{"best_response_index": ', ("}", ",", "\n"), "}")
+            schema = {"best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}
+            shown, opening = '{"best_response_index": ...}', '{"best_response_index": '
+            return self.as_asked(ReplyForm(schema, shown, opening, ("}", ",", "\n"), "}"))
         numbers = {"type": "integer", "minimum": 1, "maximum": count}
         # Grammars can't force numbers to differ; where only the first counts, no other can contradict it.
         length = 1 if self.config.listwise_reward == "best" else count
         ranking = {"type": "array", "items": numbers, "minItems": length, "maxItems": length}
-        return ReplyForm({**reasoning, "ranking": ranking}, '{"ranking": [', ("]",), "]}")
+        shown = '{"ranking": [<best>, ..., <worst>]}'
+        return self.as_asked(ReplyForm({"ranking": ranking}, shown, '{"ranking": [', ("]",), "]}"))

@@ -21,8 +21,8 @@ from open_instruct_flip.judges.reply import choice
 from open_instruct_flip.rewards import Reward, Usage
 
 FILES = PromptFiles("pairwise", frozenset({"instruction", "response_a", "response_b"}), "llmjudge_pairwise_ranking")
-SCHEMA = {"reasoning": {"type": "string"}, "winner": {"type": "string", "enum": ["A", "B", "tie"]}}
-FORM = ReplyForm(SCHEMA, '{"winner": "', ('"',), '"}')
+SCHEMA = {"winner": {"type": "string", "enum": ["A", "B", "tie"]}}
+FORM = ReplyForm(SCHEMA, '{"winner": "..."}', '{"winner": "', ('"',), '"}')
 _POINTS_OF_A = {"A": 1.0, "tie": 0.5, "B": 0.0}
 
 
@@ -80,14 +80,18 @@ class PairwiseJudge(GroupJudge):
         return [_reward(number, answers, counts) for number in range(len(responses))]
 
     def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[str]:
-        return Question(responses, partial(self.build_messages, conversation), choice, FORM)
+        return Question(responses, partial(self.build_messages, conversation), choice, self.as_asked(FORM))
 
     def build_messages(self, conversation: Sequence[Message], first: str, second: str) -> list[Message]:
         """The chat that asks which of two responses is better."""
         *turns, last = conversation
         prompt = self.prompt
         return prompt.messages(
-            conversation=prompt.conversation(turns), instruction=last["content"], response_a=first, response_b=second
+            conversation=prompt.conversation(turns),
+            instruction=last["content"],
+            response_a=first,
+            response_b=second,
+            answer=self.as_asked(FORM).shown,
         )
 
 

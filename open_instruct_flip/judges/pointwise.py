@@ -13,8 +13,8 @@ from open_instruct_flip.judges.reply import pointwise_score
 from open_instruct_flip.judges.response import ResponseJudge
 
 FILES = PromptFiles("pointwise", frozenset({"instruction", "response"}), "llmjudge_pointwise_rating")
-SCHEMA = {"reasoning": {"type": "string"}, "score": {"type": "integer", "minimum": 1, "maximum": 10}}
-FORM = ReplyForm(SCHEMA, '{"score": ', ("}", ",", "\n"), "}")
+SCHEMA = {"score": {"type": "integer", "minimum": 1, "maximum": 10}}
+FORM = ReplyForm(SCHEMA, '{"score": ...}', '{"score": ', ("}", ",", "\n"), "}")
 
 
 class PointwiseJudge(ResponseJudge):
@@ -28,10 +28,15 @@ class PointwiseJudge(ResponseJudge):
     def build_messages(self, shown: Sequence[Message], response: str) -> list[Message]:
         *turns, last = shown
         prompt = self.prompt
-        return prompt.messages(conversation=prompt.conversation(turns), instruction=last["content"], response=response)
+        return prompt.messages(
+            conversation=prompt.conversation(turns),
+            instruction=last["content"],
+            response=response,
+            answer=self.form().shown,
+        )
 
     def form(self) -> ReplyForm:
-        return FORM
+        return self.as_asked(FORM)
 
     def parse(self, reply: str) -> float:
         return pointwise_score(reply)

@@ -1,8 +1,8 @@
 """Judge prompts: text files in `prompts/`, filled in one pass, safe against the text they hold.
 
 A prompt is a pair of files, `<name>.system.txt` and `<name>.user.txt`. Placeholders are `{response}` and the
-like; `{{` and `}}` stand for literal braces. The system file has no placeholder, so that a server's prefix
-cache holds it once for all rollouts. Another folder can be given, with files of the same names or with the
+like; `{{` and `}}` stand for literal braces. `{answer}` is the JSON object that the reply is
+to be. The system file holds nothing of a rollout, so that a server's prefix cache holds it once for all of them. Another folder can be given, with files of the same names or with the
 authors' names (`FLIP_SYSTEM.prompt`, `llmjudge_pointwise_rating_USER.prompt`, ...). Where a template has no
 `{conversation}`, as none of the authors' has, earlier turns stand before it.
 """
@@ -46,7 +46,7 @@ class PromptFiles:
 
     Attributes:
         name: The pair is `<name>.system.txt` and `<name>.user.txt`.
-        placeholders: What the user template must have. It may have `{conversation}` as well, and no other.
+        placeholders: What the templates must have. They may have `{conversation}` and `{answer}` as well, and no other.
         authors_name: The authors' pair is `<authors_name>_SYSTEM.prompt` and `<authors_name>_USER.prompt`.
     """
 
@@ -182,7 +182,10 @@ def _read(file: Traversable) -> str:
 
 
 def _check_placeholders(prompt: PromptTemplate, files: PromptFiles, place: str) -> None:
-    missing, unknown = files.placeholders - prompt.fields, prompt.fields - files.placeholders - {"conversation"}
+    missing, unknown = (
+        files.placeholders - prompt.fields,
+        prompt.fields - files.placeholders - {"conversation", "answer"},
+    )
     if missing or unknown:
         faults = [f"lacks {{{field}}}" for field in sorted(missing)]
         faults += [f"has {{{field}}}, which this judge does not fill" for field in sorted(unknown)]

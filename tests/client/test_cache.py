@@ -130,7 +130,11 @@ async def test_a_judge_with_a_cache_asks_once(judge_double: Callable[..., JudgeD
     verdicts = []
     for _ in range(2):
         async with FlipJudge(
-            "hosted_vllm/judge", double.api_base, cache_dir=str(tmp_path / "new" / "folder"), judge_transport="direct"
+            "hosted_vllm/judge",
+            double.api_base,
+            cache_dir=str(tmp_path / "new" / "folder"),
+            judge_transport="direct",
+            reply_contract="free",
         ) as judge:
             verdicts += await judge.score(conversation, ["Wind, water and ploughing."])
     assert double.num_requests == 1
@@ -145,7 +149,12 @@ async def ask(
     double: JudgeDouble, folder: Path, responses: tuple[str, ...] = ("Wind.",), url: str | None = None
 ) -> None:
     async with FlipJudge(
-        "hosted_vllm/judge", url or double.api_base, cache_dir=str(folder), judge_transport="direct", max_attempts=1
+        "hosted_vllm/judge",
+        url or double.api_base,
+        cache_dir=str(folder),
+        judge_transport="direct",
+        max_attempts=1,
+        reply_contract="free",
     ) as judge:
         rewards = await judge.score(CONVERSATION, responses)
     assert [reward.error for reward in rewards] == [None] * len(responses)
@@ -194,7 +203,7 @@ async def test_a_cache_hit_says_nothing_of_an_endpoint(
     await ask(double, tmp_path)
     double.fault = lambda number, body: 404
     async with FlipJudge(
-        "hosted_vllm/judge", double.api_base, cache_dir=str(tmp_path), judge_transport="direct"
+        "hosted_vllm/judge", double.api_base, cache_dir=str(tmp_path), judge_transport="direct", reply_contract="free"
     ) as judge:
         await judge.score(CONVERSATION, ["Wind."])
         with pytest.raises(JudgeRefusedError):

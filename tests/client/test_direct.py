@@ -18,9 +18,9 @@ CONVERSATION = [
 ]
 RESPONSES = ['Warm soil, "quoted" and {braced}', "zwei\r\nZeilen, ünïcödé 土", "lone \ud800 surrogate", "x" * 20_000]
 REQUESTS = {
-    "plain": {},
-    "sampled": {"num_samples": 3, "temperature": 0.7, "seed": 5, "max_tokens": 33},
-    "structured": {"reply_contract": "schema", "reasoning": False},
+    "plain": {"reply_contract": "free"},
+    "sampled": {"reply_contract": "free", "num_samples": 3, "temperature": 0.7, "seed": 5, "max_tokens": 33},
+    "structured": {"reply_contract": "schema"},
     "thinking": {"thinking": True},
 }
 
@@ -51,7 +51,7 @@ async def test_litellms_own_variables_are_honoured(key, monkeypatch):
         monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.api_base)
         headers = []
         for transport in ("litellm", "direct"):
-            async with FlipJudge("hosted_vllm/judge", judge_transport=transport) as judge:
+            async with FlipJudge("hosted_vllm/judge", judge_transport=transport, reply_contract="free") as judge:
                 await judge.score(CONVERSATION, ["a response"])
             headers.append(server.headers[-1]["Authorization"])
     assert headers[0] == headers[1]
@@ -61,7 +61,7 @@ async def test_litellms_own_variables_are_honoured(key, monkeypatch):
 async def test_connections_are_kept():
     with Recorder() as server:
         async with FlipJudge(
-            "hosted_vllm/judge", server.api_base, judge_transport="direct", max_concurrency=4
+            "hosted_vllm/judge", server.api_base, judge_transport="direct", max_concurrency=4, reply_contract="free"
         ) as judge:
             for _ in range(5):
                 await judge.score(CONVERSATION, [f"response {number}" for number in range(8)])
@@ -71,7 +71,7 @@ async def test_connections_are_kept():
 
 def test_other_providers_are_refused():
     with pytest.raises(UsageError, match="hosted_vllm/ models only, got openai/gpt-x"):
-        FlipJudge("openai/gpt-x", "http://127.0.0.1:9/v1", judge_transport="direct")
+        FlipJudge("openai/gpt-x", "http://127.0.0.1:9/v1", judge_transport="direct", reply_contract="free")
 
 
 @pytest.mark.parametrize("transport", ["litellm", "direct"])
@@ -80,11 +80,15 @@ async def test_a_key_and_a_url_are_read_anew_by_the_next_judge(transport, judge_
     options = {"judge_transport": transport, "api_key_env": "A_JUDGES_KEY"}
     monkeypatch.setenv("A_JUDGES_KEY", "wrong")
     with pytest.raises(JudgeUnusableError, match="refused the API key"):
-        await FlipJudge("hosted_vllm/judge", server.api_base, **options).score(CONVERSATION, ["a response"])
+        await FlipJudge("hosted_vllm/judge", server.api_base, **options, reply_contract="free").score(
+            CONVERSATION, ["a response"]
+        )
     monkeypatch.setenv("A_JUDGES_KEY", "right")
     for url in (server.api_base, another.api_base):
         monkeypatch.setenv("HOSTED_VLLM_API_BASE", url)
-        (reward,) = await FlipJudge("hosted_vllm/judge", **options).score(CONVERSATION, ["a response"])
+        (reward,) = await FlipJudge("hosted_vllm/judge", **options, reply_contract="free").score(
+            CONVERSATION, ["a response"]
+        )
         assert reward.score is not None
     assert (server.num_requests, another.num_requests) == (2, 1)
 
@@ -98,7 +102,8 @@ def run_python(source, *arguments):
 FORKED = """
 import os, sys
 from open_instruct_flip import FlipJudge
-judge = FlipJudge("hosted_vllm/judge", sys.argv[1], judge_transport="direct", timeout_s=20, max_attempts=1)
+judge = FlipJudge("hosted_vllm/judge", sys.argv[1], judge_transport="direct", timeout_s=20, max_attempts=1,
+                  reply_contract="free")
 ask = lambda: judge.score_sync([{"role": "user", "content": "x"}], ["y"])[0].error
 assert ask() is None
 child = os.fork()
@@ -110,7 +115,7 @@ os.waitpid(child, 0)
 WITH_CACHE = """
 import sys
 from open_instruct_flip import FlipJudge
-judge = FlipJudge("hosted_vllm/judge", sys.argv[1], cache_dir=sys.argv[2])
+judge = FlipJudge("hosted_vllm/judge", sys.argv[1], cache_dir=sys.argv[2], reply_contract="free")
 print(judge.score_sync([{"role": "user", "content": "x"}], ["y"])[0].error)
 """
 ON_A_LOOP_THAT_NOBODY_ENDS = """
@@ -118,7 +123,7 @@ import asyncio, sys, threading
 from open_instruct_flip import FlipJudge
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()
-judge = FlipJudge("hosted_vllm/judge", sys.argv[1], judge_transport=sys.argv[2])
+judge = FlipJudge("hosted_vllm/judge", sys.argv[1], judge_transport=sys.argv[2], reply_contract="free")
 scored = judge.score([{"role": "user", "content": "x"}], ["y"])
 print(asyncio.run_coroutine_threadsafe(scored, loop).result()[0].error)
 """
@@ -138,7 +143,7 @@ def test_a_script_with_a_cache_ends_without_a_word(judge_double, tmp_path):
 
 
 def test_a_judge_pickles():
-    judge = FlipJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1", judge_transport="direct")
+    judge = FlipJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1", judge_transport="direct", reply_contract="free")
     assert pickle.loads(pickle.dumps(judge)).client.config == judge.client.config
 
 

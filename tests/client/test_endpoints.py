@@ -41,7 +41,7 @@ WELL = after(0.05, answers())
 
 def judge_at(*servers, **options):
     options = {"judge_transport": "direct", "retry_wait_s": 0.01} | options
-    return FlipJudge("hosted_vllm/j", ",".join(server.url for server in servers), **options)
+    return FlipJudge("hosted_vllm/j", ",".join(server.url for server in servers), **options, reply_contract="free")
 
 
 async def rollouts(judge, count, name="response"):

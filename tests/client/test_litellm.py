@@ -32,7 +32,9 @@ def server():
 
 
 def judge_at(server, model="hosted_vllm/judge", api_base=None, **options):
-    return FlipJudge(model, api_base or server.api_base, **{"max_attempts": 2, "retry_wait_s": 0.01} | options)
+    return FlipJudge(
+        model, api_base or server.api_base, **{"max_attempts": 2, "retry_wait_s": 0.01} | options, reply_contract="free"
+    )
 
 
 async def test_callbacks_hear_of_every_call(server, monkeypatch):

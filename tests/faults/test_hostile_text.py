@@ -174,7 +174,9 @@ def rewards():
         return REPLIES[name][0]
 
     with JudgeDouble(reply) as server:
-        judge = FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", timeout_s=300.0)
+        judge = FlipJudge(
+            "hosted_vllm/judge", server.api_base, judge_transport="direct", timeout_s=300.0, reply_contract="free"
+        )
         scored = judge.score_sync([{"role": "user", "content": TRUE}], [f"case={name}" for name in NAMES])
         unreadable = sum(isinstance(expected, FailureKind) for _, expected in REPLIES.values())
         assert server.num_requests == len(NAMES) + unreadable  # those are asked once more

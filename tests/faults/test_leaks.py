@@ -32,8 +32,7 @@ async def test_calls_leave_nothing_behind(transport):
     async with MisbehavingJudge(then=misbehave) as server:
         judge = FlipJudge(
             "hosted_vllm/j", server.url, judge_transport=transport, max_attempts=2, retry_wait_s=0.001,
-            max_concurrency=IN_FLIGHT,
-        )  # fmt: skip
+            max_concurrency=IN_FLIGHT, reply_contract="free")  # fmt: skip
         rewards = []
         for start in range(0, CALLS[transport], 100):
             rewards += await judge.score(CONVERSATION, [f"response {start + n}" for n in range(100)])
@@ -59,7 +58,9 @@ async def test_calls_leave_nothing_behind(transport):
 
 async def test_cancelled_calls_free_their_slots_and_connections():
     async with MisbehavingJudge(*[hangs] * IN_FLIGHT) as server:
-        judge = FlipJudge("hosted_vllm/j", server.url, judge_transport="direct", max_concurrency=IN_FLIGHT)
+        judge = FlipJudge(
+            "hosted_vllm/j", server.url, judge_transport="direct", max_concurrency=IN_FLIGHT, reply_contract="free"
+        )
         before = left_behind()
         group = asyncio.create_task(judge.score(CONVERSATION, [f"response {n}" for n in range(IN_FLIGHT)]))
         await server.received(IN_FLIGHT)
@@ -90,7 +91,9 @@ async def test_who_comes_while_the_last_user_closes_gets_connections_that_are_op
 async def test_closing_one_judge_leaves_another_like_it_its_connections(transport):
     before = left_behind()
     async with MisbehavingJudge() as server:
-        ours, other = (FlipJudge("hosted_vllm/j", server.url, judge_transport=transport) for _ in range(2))
+        ours, other = (
+            FlipJudge("hosted_vllm/j", server.url, judge_transport=transport, reply_contract="free") for _ in range(2)
+        )
         await other.score(CONVERSATION, ["the first response"])
         group = asyncio.create_task(ours.score(CONVERSATION, [f"response {n}" for n in range(IN_FLIGHT)]))
         await server.received(2)
@@ -105,7 +108,7 @@ async def test_closing_one_judge_leaves_another_like_it_its_connections(transpor
 def test_a_closed_loop_takes_its_connections_with_it():
     async def judged():
         async with MisbehavingJudge() as server:
-            judge = FlipJudge("hosted_vllm/j", server.url, judge_transport="direct")
+            judge = FlipJudge("hosted_vllm/j", server.url, judge_transport="direct", reply_contract="free")
             return await judge.score(CONVERSATION, ["a response"])
 
     asyncio.run(judged())
@@ -122,7 +125,9 @@ def test_closed_loops_are_let_go():
 
     async def judged():
         async with MisbehavingJudge() as server:
-            return await FlipJudge("hosted_vllm/j", server.url, judge_transport="direct").score(CONVERSATION, ["r"])
+            return await FlipJudge("hosted_vllm/j", server.url, judge_transport="direct", reply_contract="free").score(
+                CONVERSATION, ["r"]
+            )
 
     asyncio.run(judged())
     before = loops()

@@ -38,8 +38,7 @@ async def test_no_log_and_no_error_holds_the_key(behaviour, transport, caplog, c
     async with MisbehavingJudge(then=BEHAVIOURS[behaviour]) as server:
         judge = FlipJudge(
             "hosted_vllm/j", server.url, judge_transport=transport, api_key_env="A_JUDGES_KEY", max_attempts=2,
-            retry_wait_s=0.01,
-        )  # fmt: skip
+            retry_wait_s=0.01, reply_contract="free")  # fmt: skip
         try:
             text = repr(await judge.score(CONVERSATION, ["a response"]))
         except FlipError as error:
@@ -59,7 +58,9 @@ async def test_a_password_in_the_url_reaches_the_server_and_no_message(behaviour
     text = ""
     async with MisbehavingJudge(then=BEHAVIOURS[behaviour]) as server:
         url = server.url.replace("://", f"://me:{SECRET}@")
-        judge = FlipJudge("hosted_vllm/j", url, judge_transport=transport, max_attempts=2, retry_wait_s=0.01)
+        judge = FlipJudge(
+            "hosted_vllm/j", url, judge_transport=transport, max_attempts=2, retry_wait_s=0.01, reply_contract="free"
+        )
         try:
             text = str(await judge.score(CONVERSATION, ["a response"]))
         except FlipError as error:
@@ -76,7 +77,9 @@ async def test_a_password_in_the_url_reaches_the_server_and_no_message(behaviour
 async def test_the_probe_and_a_silent_server_show_no_password(caplog):
     async with MisbehavingJudge(then=hangs) as server:
         url = server.url.replace("://", f"://me:{SECRET}@")
-        async with FlipJudge("hosted_vllm/j", url, judge_transport="direct", timeout_s=0.1, max_attempts=1) as judge:
+        async with FlipJudge(
+            "hosted_vllm/j", url, judge_transport="direct", timeout_s=0.1, max_attempts=1, reply_contract="free"
+        ) as judge:
             (reward,) = await judge.score(CONVERSATION, ["a response"])
     (report,) = await probe(ClientConfig("hosted_vllm/j", url))
     assert server.url in reward.detail
@@ -86,12 +89,12 @@ async def test_the_probe_and_a_silent_server_show_no_password(caplog):
 
 def test_a_url_that_is_refused_shows_no_password():
     with pytest.raises(UsageError, match="has no http://") as raised:
-        FlipJudge("hosted_vllm/j", f"ftp://me:{SECRET}@host/v1")
+        FlipJudge("hosted_vllm/j", f"ftp://me:{SECRET}@host/v1", reply_contract="free")
     assert SECRET not in str(raised.value)
 
 
 def test_no_representation_and_no_pickle_holds_the_key():
-    judge = FlipJudge("hosted_vllm/j", "http://127.0.0.1:9/v1", api_key_env="A_JUDGES_KEY")
+    judge = FlipJudge("hosted_vllm/j", "http://127.0.0.1:9/v1", api_key_env="A_JUDGES_KEY", reply_contract="free")
     assert SECRET not in f"{judge!r} {judge.client!r} {judge.client.config!r} {vars(judge)}"
     assert SECRET.encode() not in pickle.dumps(judge)
 
@@ -99,11 +102,11 @@ def test_no_representation_and_no_pickle_holds_the_key():
 def test_a_hosted_model_without_a_url_is_refused_before_any_request(monkeypatch):
     monkeypatch.delenv("HOSTED_VLLM_API_BASE", raising=False)
     with pytest.raises(UsageError, match="needs the URL of its server"):
-        FlipJudge("hosted_vllm/j")
+        FlipJudge("hosted_vllm/j", reply_contract="free")
 
 
 def test_a_variable_that_is_not_set_is_named_and_nothing_is_sent(monkeypatch):
     monkeypatch.delenv("A_JUDGES_KEY")
-    judge = FlipJudge("hosted_vllm/j", "http://127.0.0.1:9/v1", api_key_env="A_JUDGES_KEY")
+    judge = FlipJudge("hosted_vllm/j", "http://127.0.0.1:9/v1", api_key_env="A_JUDGES_KEY", reply_contract="free")
     with pytest.raises(UsageError, match="A_JUDGES_KEY, which is not set"):
         judge.score_sync(CONVERSATION, ["a response"])

@@ -87,7 +87,7 @@ FAULTS = {
 
 def make_judge(url, transport="direct", **options):
     options = {"max_attempts": ATTEMPTS, "retry_wait_s": 0.01, "timeout_s": 60.0} | options
-    return FlipJudge("hosted_vllm/j", url, judge_transport=transport, **options)
+    return FlipJudge("hosted_vllm/j", url, judge_transport=transport, **options, reply_contract="free")
 
 
 async def judged(url, transport, response=RESPONSE, **options):

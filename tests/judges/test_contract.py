@@ -19,9 +19,9 @@ AUTO: dict[str, Any] = {**ENDPOINT, "reply_contract": "auto"}
 VALUES = {"flip": "Explain soil.", "pointwise": "8", "pairwise": "A", "listwise": "1"}
 WHOLE: dict[str, dict[str, Any]] = {
     "flip": {"instruction": "Explain soil."},
-    "pointwise": {"reasoning": "-", "score": 8},
-    "pairwise": {"reasoning": "-", "winner": "A"},
-    "listwise": {"reasoning": "-", "ranking": [1]},
+    "pointwise": {"score": 8},
+    "pairwise": {"winner": "A"},
+    "listwise": {"ranking": [1]},
 }
 NAMES = sorted(VALUES)
 Server = Callable[[ChatRequest], str]
@@ -70,7 +70,7 @@ async def test_the_surest_contract_that_the_server_keeps_is_taken(
     name: str, server: Callable[[str], Server], contract: str, model: ScriptedModel
 ) -> None:
     model.answer = server(name)
-    judge = judge_class(name)(**AUTO, **({"reasoning": False} if name == "flip" else {}))
+    judge = judge_class(name)(**AUTO)
     rewards = await judge.score(CONVERSATION, ["Soil is earth.", "Bananas."])
     assert await judge.contract() == contract  # type: ignore[attr-defined]
     assert [reward.error for reward in rewards] == [None, None]
@@ -78,7 +78,7 @@ async def test_the_surest_contract_that_the_server_keeps_is_taken(
 
 async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_object(model: ScriptedModel) -> None:
     model.answer = continuing("flip")
-    judge = judge_class("flip")(**ENDPOINT, reasoning=False, reply_contract="prefill")
+    judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill")
     (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
     (request,) = model.requests
     assert request.messages[-1] == {"role": "assistant", "content": '{"instruction": "'}
@@ -88,7 +88,7 @@ async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_o
 
 async def test_a_quotation_in_the_value_is_no_end_of_it(model: ScriptedModel) -> None:
     model.answer = lambda request: 'Explain "soil" to a child'
-    judge = judge_class("flip")(**ENDPOINT, reasoning=False, reply_contract="prefill")
+    judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill")
     (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
     assert reward.inferred_instruction == 'Explain "soil" to a child'
 

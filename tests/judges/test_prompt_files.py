@@ -21,7 +21,7 @@ from open_instruct_flip.judges.shortening import CUT
 
 ENDPOINT = {"model": "hosted_vllm/judge", "api_base": "http://127.0.0.1:9/v1"}
 JUDGES = [
-    *(FlipJudge(**ENDPOINT, flip_target=t, reasoning=r) for t in ("last_user", "system") for r in (True, False)),
+    *(FlipJudge(**ENDPOINT, flip_target=t) for t in ("last_user", "system")),
     *(LikelihoodJudge(**ENDPOINT, flip_target=t) for t in ("last_user", "system")),
     *(kind(**ENDPOINT) for kind in (PointwiseJudge, PairwiseJudge, ListwiseJudge)),
 ]
@@ -52,6 +52,8 @@ ATTACKS = [
 ]
 VALUES = {"instruction": "Explain soil.", "response": "Soil is.", "response_a": "Soil is.", "response_b": "It is."}
 
+ANSWER = '{"reasoning": "<one short sentence>", "instruction": "..."}'
+
 
 @pytest.fixture
 def authors_dir(tmp_path: Path) -> str:
@@ -66,7 +68,7 @@ def filled(prompt: PromptTemplate, text: str) -> list[Message]:
     values = dict.fromkeys(VALUES, text) | {"responses": prompt.numbered([text, text])}
     turns = prompt.conversation([{"role": "user", "content": text}])
     wanted = {name: value for name, value in values.items() if name in prompt.fields}
-    return prompt.messages(conversation=turns, **wanted)
+    return prompt.messages(conversation=turns, answer=ANSWER, **wanted)
 
 
 def structure(prompt: PromptTemplate, content: str) -> list[str]:
@@ -113,15 +115,15 @@ def test_no_text_at_all_does(text: str) -> None:
 
 def test_ordinary_text_reaches_the_judge_as_it_is() -> None:
     text = "def f(x): return {x: [1, 2]}  # <b>50 %</b> of $5 < 6 | a_b\n\n- [ ] done {{}}"
-    assert text in load_prompt(FILES["flip"]).messages(conversation="", response=text)[1]["content"]
+    assert text in load_prompt(FILES["flip"]).messages(conversation="", response=text, answer=ANSWER)[1]["content"]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_the_constant_part_comes_first(name: str) -> None:
     prompt = load_prompt(FILES[name])
     assert prompt.system
-    assert "{" not in re.sub(r"\{\{|\}\}", "", prompt.system)
-    assert prompt.fields == FILES[name].placeholders | {"conversation"}
+    assert "{" not in re.sub(r"\{\{|\}\}|\{answer\}", "", prompt.system)
+    assert prompt.fields - {"answer"} == FILES[name].placeholders | {"conversation"}
 
 
 @pytest.mark.parametrize("name", AUTHORS)

@@ -26,6 +26,8 @@ def command(source: Path, out: Path, *urls: str, options: Sequence[str] = ()) ->
         "0.05",
         "--outage_timeout_s",
         "2",
+        "--reply_contract",
+        "free",
     ]
     return ["score", str(source), str(out), *judge, *quick, *options]
 

@@ -1,0 +1,174 @@
+"""Wordings of a judge's prompt on LLMBar, against a running judge server: chosen on the even items, told on the odd.
+
+    python benchmarks/prompts.py --judge flip --llmbar LLMBar --half even --api_base http://127.0.0.1:8001/v1 \
+        --llm_judge_model hosted_vllm/judge --reply_contract prefill
+
+Each folder of `benchmarks/wordings/<judge>` is a wording; `--wording NAME=FOLDER` adds one, such as the authors' own
+files. "order" is the share of pairs whose right response has the higher reward, ties half, with its standard error;
+"gap" is the mean difference of the two rewards in units of its own standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from report import machine, show, write
+
+from open_instruct_flip.eval.benchmarks import llmbar
+from open_instruct_flip.eval.items import Item
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.rewards import Reward
+from open_instruct_flip.similarity.f1 import f1_score
+
+WORDINGS = Path(__file__).parent / "wordings"
+HALVES = {"even": 0, "odd": 1}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair with the rewards of its right and its wrong response."""
+
+    item: Item
+    right: Reward
+    wrong: Reward
+
+    @property
+    def gap(self) -> float | None:
+        """How much higher the right response's reward is, or None where either has none."""
+        if self.right.score is None or self.wrong.score is None:
+            return None
+        return self.right.score - self.wrong.score
+
+
+async def judged(judge: Judge, items: Sequence[Item]) -> list[Judged]:
+    """Every pair's rewards."""
+
+    async def one(item: Item) -> Judged:
+        rewards = await judge.score(item.conversation, item.responses)
+        best = item.right.index(True)
+        return Judged(item, rewards[best], rewards[1 - best])
+
+    async with judge:
+        return list(await asyncio.gather(*map(one, items)))
+
+
+def ordered(gap: float) -> float:
+    """What a pair counts: 1 in the right order, 0 in the wrong one, half for a tie."""
+    return 0.5 if gap == 0 else float(gap > 0)
+
+
+def of_gaps(gaps: Sequence[float]) -> dict[str, Any]:
+    """Order and gap of pairs that could be judged, with the standard error of the order."""
+    orders = [ordered(gap) for gap in gaps]
+    error = stdev(gaps) / math.sqrt(len(gaps))
+    return {
+        "order": round(fmean(orders), 3),
+        "+-": round(stdev(orders) / math.sqrt(len(orders)), 3),
+        "gap": round(fmean(gaps) / error, 2) if error else 0.0,
+    }
+
+
+def figures(pairs: Sequence[Judged], seconds: float) -> dict[str, Any]:
+    """What is shown of one wording."""
+    rewards = [reward for pair in pairs for reward in (pair.right, pair.wrong)]
+    gaps = [pair.gap for pair in pairs if pair.gap is not None]
+    longer = [pair.gap for pair in pairs if pair.gap is not None and right_is_longer(pair.item)]
+    return {
+        **of_gaps(gaps),
+        "right longer": round(fmean(map(ordered, longer)), 3) if longer else None,
+        "reward": round(fmean(reward.score for reward in rewards if reward.score is not None), 3),
+        "unreadable": round(fmean(reward.score is None for reward in rewards), 4),
+        "tokens": round(fmean(reward.usage.completion_tokens for reward in rewards), 1),
+        "seconds": round(seconds),
+    }
+
+
+def right_is_longer(item: Item) -> bool:
+    """Whether the right response is the longer one."""
+    best = item.right.index(True)
+    return len(item.responses[best]) > len(item.responses[1 - best])
+
+
+def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """What needs no judge: the shorter response, and the one with more words of the instruction."""
+    rules = {
+        "(shorter)": lambda item, response: -len(response),
+        "(F1 of response)": lambda item, response: f1_score(response, item.conversation[-1]["content"]).f1,
+    }
+    rows = []
+    for name, rule in rules.items():
+        gaps = []
+        for item in items:
+            best = item.right.index(True)
+            gaps.append(rule(item, item.responses[best]) - rule(item, item.responses[1 - best]))
+        rows.append({"wording": name, **of_gaps(gaps)})
+    return rows
+
+
+def chosen_items(llmbar_dir: str, parity: int, per_subset: int) -> list[Item]:
+    """The items of one parity within their subset, of each subset as many as wanted from the first on."""
+    numbered = ((int(item.id.rpartition("/")[2]), item) for item in llmbar.read(llmbar_dir))
+    return [item for number, item in numbered if number % 2 == parity and number // 2 < per_subset]
+
+
+async def compare(args: argparse.Namespace) -> None:
+    """Judge every item under every wording, and show and write what came of it."""
+    items = chosen_items(args.llmbar, HALVES[args.half], args.per_subset)
+    folders = {path.name: str(path) for path in sorted((WORDINGS / args.judge).iterdir())}
+    folders |= dict(pair.split("=", 1) for pair in args.wording)
+    rows, by_subset = [], {}
+    for name, folder in folders.items():
+        if args.only and name not in args.only:
+            continue
+        judge = judge_class(args.judge)(
+            args.llm_judge_model,
+            args.api_base,
+            prompt_dir=folder,
+            reply_contract=args.reply_contract,
+            reasoning=args.reasoning,
+            max_tokens=args.max_tokens,
+            max_concurrency=32,
+            timeout_s=600,
+        )
+        started = time.perf_counter()
+        pairs = await judged(judge, items)
+        rows.append({"wording": name, **figures(pairs, time.perf_counter() - started)})
+        print(rows[-1], flush=True)
+        by_subset[name] = {
+            subset: figures([pair for pair in pairs if pair.item.subset == subset], 0.0) for subset in llmbar.FOLDERS
+        }
+    show(f"{args.judge}, {len(items)} {args.half} pairs, {args.llm_judge_model}, {args.reply_contract}", rows)
+    show("needs no judge", trivial(items))
+    if args.out:
+        write(args.out, {**machine(), "judge": args.judge, "half": args.half, "rows": rows, "subsets": by_subset})
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judge", default="flip")
+    parser.add_argument("--llmbar", required=True, help="A copy of the LLMBar repository")
+    parser.add_argument("--half", choices=sorted(HALVES), default="even")
+    parser.add_argument("--per_subset", type=int, default=1000, help="Items of each subset")
+    parser.add_argument("--api_base", required=True)
+    parser.add_argument("--llm_judge_model", default="hosted_vllm/judge")
+    parser.add_argument("--reply_contract", default="prefill")
+    parser.add_argument("--reasoning", action="store_true")
+    parser.add_argument("--max_tokens", type=int, default=128)
+    parser.add_argument("--wording", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    parser.add_argument("--out")
+    asyncio.run(compare(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
