@@ -15,13 +15,14 @@ from typing import Any
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.errors import FlipError, MissingDependencyError, install_line
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judging.lines import Output
+from open_instruct_flip.judging.progress import Watch
 from open_instruct_flip.rows.files import RowSource, Start, read_file
 from open_instruct_flip.rows.parquet import num_parquet_rows
-from open_instruct_flip.score.columns import Output
 from open_instruct_flip.score.config import ScoreConfig
 from open_instruct_flip.score.groups import COLUMNS, read_groups
 from open_instruct_flip.score.output import PartialOutput, StreamedOutput
-from open_instruct_flip.score.run import Watch, score_groups, write_scored
+from open_instruct_flip.score.run import score_groups, write_scored
 from open_instruct_flip.score.summary import Summary
 
 ROWS_PER_PIECE = 512
