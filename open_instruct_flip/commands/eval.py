@@ -18,6 +18,7 @@ from open_instruct_flip.eval.config import EvalConfig
 if TYPE_CHECKING:
     from open_instruct_flip.eval.contenders import Contender
     from open_instruct_flip.eval.items import Item
+    from open_instruct_flip.eval.run import JudgeItems
     from open_instruct_flip.eval.store import JudgementStore
 
 INTERRUPTED = 130
@@ -124,13 +125,18 @@ def _judge(
 ) -> None:
     from rich.console import Console
 
-    from open_instruct_flip.eval.run import judge_all
+    from open_instruct_flip.eval.run import judge_all, judge_items
     from open_instruct_flip.judging.progress import shown
 
     runs = sum(one.num_runs(config.runs) for one in contenders)
     size = runs * sum(len(item.responses) for item in items)
+    judging: JudgeItems = judge_items
+    if config.ray:
+        from open_instruct_flip.eval.on_ray import RayJudging
+
+        judging = RayJudging(config.ray_workers)
     with shown(size, Console(stderr=True)) as watch:
-        asyncio.run(judge_all(name, items, contenders, store, config, watch))
+        asyncio.run(judge_all(name, items, contenders, store, config, watch, judging=judging))
 
 
 def _report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
@@ -19,6 +19,9 @@ from open_instruct_flip.judging.progress import Watch
 from open_instruct_flip.judging.stream import in_order
 from open_instruct_flip.rewards import FailureKind, Reward
 
+JudgeItems = Callable[[Sequence[Item], Judge, FailureConfig], AsyncIterator[tuple[Item, list[Reward]]]]
+"""Judges items: here, or on a cluster."""
+
 
 def keys_of(contenders: Sequence[Contender], items: Sequence[Item], runs: int, attack: str | None = None) -> list[Key]:
     """What is judged, in the order in which it is."""
@@ -30,6 +33,17 @@ def keys_of(contenders: Sequence[Contender], items: Sequence[Item], runs: int, a
     ]
 
 
+async def judge_items(
+    items: Sequence[Item], judge: Judge, failures: FailureConfig
+) -> AsyncIterator[tuple[Item, list[Reward]]]:
+    """Each item with the rewards of its responses, in order."""
+    async with judge:
+        guard = OutageGuard(judge, failures)
+        started = ((len(item.responses), asyncio.create_task(_judge(item, judge, guard))) for item in items)
+        async for judged in in_order(started, judge.client.config.max_concurrency):
+            yield judged
+
+
 async def judge_all(
     benchmark: str,
     items: Sequence[Item],
@@ -38,6 +52,7 @@ async def judge_all(
     config: EvalConfig,
     watch: Watch,
     attack: str | None = None,
+    judging: JudgeItems = judge_items,
 ) -> None:
     """Judge every item with every judge in every run, into the store, but for what it has kept.
 
@@ -50,22 +65,11 @@ async def judge_all(
         for run in range(contender.num_runs(config.runs)):
             todo = _left(items, contender, run, attack, store)
             position += sum(len(item.responses) for item in items) - sum(len(item.responses) for item in todo)
-            async for item, rewards in judge_items(todo, contender.for_run(run), config.failures()):
+            async for item, rewards in judging(todo, contender.for_run(run), config.failures()):
                 key = Key(contender.label, attack, run, item.id)
                 store.append(key, judgement_rows(benchmark, contender.model, key, item, rewards))
                 position += len(item.responses)
                 watch(store, position)
-
-
-async def judge_items(
-    items: Sequence[Item], judge: Judge, failures: FailureConfig
-) -> AsyncIterator[tuple[Item, list[Reward]]]:
-    """Each item with the rewards of its responses, in order."""
-    async with judge:
-        guard = OutageGuard(judge, failures)
-        started = ((len(item.responses), asyncio.create_task(_judge(item, judge, guard))) for item in items)
-        async for judged in in_order(started, judge.client.config.max_concurrency):
-            yield judged
 
 
 async def _judge(item: Item, judge: Judge, guard: OutageGuard) -> tuple[Item, list[Reward]]:
