@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.eval_retrieval import retrieval
 from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError, install_line
 from open_instruct_flip.eval.config import EvalConfig
 
 if TYPE_CHECKING:
+    from open_instruct_flip.eval.benchmark import Benchmark, Scores
     from open_instruct_flip.eval.contenders import Contender
     from open_instruct_flip.eval.items import Item
     from open_instruct_flip.eval.run import JudgeItems
     from open_instruct_flip.eval.store import JudgementStore
+    from open_instruct_flip.judging.lines import Output
 
 INTERRUPTED = 130
 
@@ -140,7 +143,7 @@ def _judge(
 
 
 def _report(
-    benchmark: Any,
+    benchmark: Benchmark,
     items: Sequence[Item],
     contenders: Sequence[Contender],
     store: JudgementStore,
@@ -148,20 +151,37 @@ def _report(
     settings: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Put the judgements in order, write the summary and print its tables."""
+    """Put the judgements in order, and say what they amount to."""
+    from open_instruct_flip.eval.run import keys_of, scores_of
+
+    finished = store.finish(keys_of(contenders, items, config.runs))
+    rows = {one.label: [row for row in finished if row["judge"] == one.label] for one in contenders}
+    scores = {label: scores_of(own, items, label) for label, own in rows.items()}
+    conclude(benchmark, items, scores, rows, config, settings, folder)
+
+
+def conclude(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    scores: Mapping[str, Scores],
+    rows: Mapping[str, Sequence[Output]],
+    config: EvalConfig,
+    settings: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Write the summary of each judge's scores and judgements, by its label, and print its tables."""
     from rich.console import Console
 
     from open_instruct_flip.eval.results import differences, results_of
-    from open_instruct_flip.eval.run import keys_of, scores_of
     from open_instruct_flip.eval.summary import SUMMARY, write_summary
     from open_instruct_flip.eval.tables import tables
 
-    rows = store.finish(keys_of(contenders, items, config.runs))
-    of_each = {one.label: [row for row in rows if row["judge"] == one.label] for one in contenders}
-    scores = {label: scores_of(own, items, label) for label, own in of_each.items()}
     seed = config.bootstrap_seed
-    results = results_of(benchmark, items, scores, of_each, config.prices(), seed)
+    results = results_of(benchmark, items, scores, rows, config.prices(), seed)
     summary = write_summary(folder, benchmark.name, settings, results, differences(benchmark, items, scores, seed))
     for table in tables(benchmark.name, benchmark.headline, summary):
         Console().print(table)
     click.echo(folder / SUMMARY)
+
+
+evaluate.add_command(retrieval)
