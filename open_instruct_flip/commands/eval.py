@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from open_instruct_flip.judging.lines import Output
 
 INTERRUPTED = 130
+WIDTH_OF_FILES = 160
+"""Characters of a table's line where no terminal says how many it has."""
 
 
 @click.group()
@@ -179,8 +182,9 @@ def conclude(
     seed = config.bootstrap_seed
     results = results_of(benchmark, items, scores, rows, config.prices(), seed)
     summary = write_summary(folder, benchmark.name, settings, results, differences(benchmark, items, scores, seed))
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
     for table in tables(benchmark.name, benchmark.headline, summary):
-        Console().print(table)
+        console.print(table)
     click.echo(folder / SUMMARY)
 
 

@@ -102,7 +102,7 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> Table:
 def _table(title: str, first: str, *columns: str) -> Table:
     table = Table(first, *columns, title=title, title_justify="left")
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.overflow = "right", "fold"
     return table
 
 
