@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 # Trainers, W&B and plotting are extras: the core has to install beside Open Instruct, whatever that pins.
 CORE = ["litellm>=1.72", "aiohttp>=3.10", "json-repair>=0.30", "click>=8.1", "rich>=13.0"]
 COMPARE = ["matplotlib>=3.8", "numpy>=2.0", "jinja2>=3.1"]
+EVAL = ["numpy>=2.0"]
 TRACKING = ["wandb>=0.31", "wandb-workspaces>=0.4"]
 DATA = ["datasets>=3.0", "pyarrow>=15.0", "datasketch>=1.6"]
 RAY = ["ray[data]>=2.40"]
@@ -45,6 +46,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "compare": COMPARE,
+        "eval": EVAL,
         "tracking": TRACKING,
         "data": DATA,
         "similarity": SIMILARITY,

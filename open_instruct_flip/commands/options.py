@@ -10,6 +10,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.errors import UsageError
+
 
 def config_options(**configs: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a click command every field of some dataclasses as `--field`, and the built objects as arguments.
@@ -39,6 +42,37 @@ def config_options(**configs: type) -> Callable[[Callable[..., Any]], Callable[.
         return run
 
     return decorate
+
+
+def with_judge_models(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a click command the options of `ClientConfig`, and one of them per judge model as the argument `clients`.
+
+    `--llm_judge_model` may be repeated, and so may `--api_base`: one for all models, or one for each in their order.
+    """
+    hints = get_type_hints(ClientConfig)
+    repeated = ("llm_judge_model", "api_base")
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Any:
+        models, urls = (values.pop(name) for name in repeated)
+        shared = {f.name: values.pop(f.name) for f in dataclasses.fields(ClientConfig) if f.name not in repeated}
+        if len(urls) not in (0, 1, len(models)):
+            raise UsageError(
+                f"--api_base is given {len(urls)} times for {len(models)} models; give it once, or once for each "
+                "--llm_judge_model"
+            )
+        of_each = urls if len(urls) > 1 else [*urls, None][:1] * len(models)
+        clients = [ClientConfig(model, url, **shared) for model, url in zip(models, of_each, strict=True)]
+        return command(**values, clients=clients)
+
+    for option in reversed(dataclasses.fields(ClientConfig)):
+        if option.name in repeated:
+            text = f"{option.metadata['help']}; may be repeated"
+            needed = option.name == repeated[0]
+            run = click.option(f"--{option.name}", option.name, multiple=True, required=needed, help=text)(run)
+        else:
+            run = _option(option, hints[option.name])(run)
+    return run
 
 
 def with_judge_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -89,7 +89,7 @@ def _score(source: RowSource, output: PartialOutput | StreamedOutput, judge: Jud
 
     from rich.console import Console
 
-    from open_instruct_flip.score.progress import shown
+    from open_instruct_flip.judging.progress import shown
 
     with shown(source.size(), Console(stderr=True)) as watch:
         if config.ray:

@@ -34,6 +34,7 @@ class Judge(ABC):
         name: What commands and trainers call this judge.
         config_class: The dataclass with this judge's options.
         sees_instruction: Whether its prompt holds the instruction. FLIP's must not.
+        infers_instruction: Whether its rewards hold the instruction that it has inferred.
         compares_group: Whether a reward depends on the group's other responses.
         nothing_said: The reward of a response without an answer, which no judge is asked about.
     """
@@ -41,6 +42,7 @@ class Judge(ABC):
     name: ClassVar[str]
     config_class: ClassVar[type[JudgeConfig]] = JudgeConfig
     sees_instruction: ClassVar[bool] = True
+    infers_instruction: ClassVar[bool] = False
     compares_group: ClassVar[bool] = False
     nothing_said: ClassVar[Reward] = Reward(score=0.0)
 

@@ -79,6 +79,7 @@ class FlipJudge(ResponseJudge):
     config_class = FlipConfig
     config: FlipConfig
     sees_instruction = False
+    infers_instruction = True
     nothing_said = Reward(score=0.0, precision=0.0, recall=0.0)
 
     def check(self) -> None:

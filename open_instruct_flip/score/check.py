@@ -6,6 +6,7 @@ from pathlib import Path
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judging.identity import check_cache
 from open_instruct_flip.rows.files import RowSource
 from open_instruct_flip.score.config import ScoreConfig
 from open_instruct_flip.score.output import check_suffix
@@ -17,10 +18,7 @@ def check_inputs(source: RowSource, out: Path | None, judge: Judge, config: Scor
         _check_out(source, out, config)
     if config.ray and not _is_readable_in_pieces(source):
         raise UsageError(f"--ray reads a .jsonl or .parquet file in pieces, and no {source.name}")
-    cached = judge.client.config.cache_dir is not None
-    temperature: float = getattr(judge.config, "temperature", 0.0)
-    if cached and temperature > 0 and judge.config.seed is None:
-        raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {temperature:g}: set --seed, or 0")
+    check_cache(judge)
 
 
 def _check_out(source: RowSource, out: Path, config: ScoreConfig) -> None:

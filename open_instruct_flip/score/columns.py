@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from open_instruct_flip.judging.lines import Output
 from open_instruct_flip.rewards import Reward
 from open_instruct_flip.rows.parquet import import_pyarrow, write_parquet
 from open_instruct_flip.score.groups import ResponseGroup
 
-Output = dict[str, Any]
 TEXTS = ("inferred_instruction", "detail", "reply")
 
 
@@ -22,20 +22,6 @@ def output_rows(group: ResponseGroup, rewards: Iterable[Reward], *, keep_replies
         output = {"id": group.id, "index": index, **reward.as_row()}
         outputs.append(output | {"reply": reward.reply} if keep_replies else output)
     return outputs
-
-
-def encode(output: Output) -> bytes:
-    """A row as a line of JSON. Half a surrogate pair, which UTF-8 can't hold, becomes its JSON escape."""
-    return json.dumps(output, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-
-
-def decode(line: bytes) -> Output | None:
-    """The row of a line, or None where a killed process has left none."""
-    try:
-        output = json.loads(line)
-    except ValueError:
-        return None
-    return output if isinstance(output, dict) else None
 
 
 def write_as_parquet(path: Path, lines: Iterable[bytes], *, integer_ids: bool, keep_replies: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
+from open_instruct_flip.checks import parse_prices
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
 
@@ -58,18 +58,5 @@ class ScoreConfig:
         return FailureConfig(outage_timeout_s=self.outage_timeout_s, max_failure_rate=1.0)
 
     def prices(self) -> tuple[float, float] | None:
-        """Prices of a million prompt and completion tokens, or None where no price was given.
-
-        Example:
-            >>> ScoreConfig(price_per_million="0.1,0.4").prices()
-            (0.1, 0.4)
-        """
-        if self.price_per_million is None:
-            return None
-        try:
-            parts = [float(part) for part in self.price_per_million.split(",")]
-        except ValueError:
-            parts = []
-        if len(parts) not in (1, 2) or not all(math.isfinite(part) and part >= 0 for part in parts):
-            raise UsageError(f"--price_per_million is IN or IN,OUT, such as 0.1,0.4; got {self.price_per_million!r}")
-        return parts[0], parts[-1]
+        """Prices of a million prompt and completion tokens, or None where no price was given."""
+        return None if self.price_per_million is None else parse_prices(self.price_per_million)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from open_instruct_flip.client.background import run_sync
-from open_instruct_flip.errors import FlipError, MissingDependencyError, install_line
+from open_instruct_flip.errors import FlipError
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judging.lines import Output
+from open_instruct_flip.judging.on_ray import import_ray, spread
+from open_instruct_flip.judging.progress import Watch
 from open_instruct_flip.rows.files import RowSource, Start, read_file
 from open_instruct_flip.rows.parquet import num_parquet_rows
-from open_instruct_flip.score.columns import Output
 from open_instruct_flip.score.config import ScoreConfig
 from open_instruct_flip.score.groups import COLUMNS, read_groups
 from open_instruct_flip.score.output import PartialOutput, StreamedOutput
-from open_instruct_flip.score.run import Watch, score_groups, write_scored
+from open_instruct_flip.score.run import score_groups, write_scored
 from open_instruct_flip.score.summary import Summary
 
 ROWS_PER_PIECE = 512
@@ -38,7 +38,7 @@ def score_file_on_ray(
     Raises:
         MissingDependencyError: Ray Data is not installed.
     """
-    ray, (file,) = _import_ray(), source.files
+    ray, (file,) = import_ray(), source.files
     with output:
         if isinstance(output, PartialOutput) and output.holds_more():
             left = takewhile(lambda _: output.holds_more(), source.rows(COLUMNS))
@@ -81,28 +81,11 @@ def _line_starts(file: Path) -> Iterator[Start]:
 
 def _scored(ray: Any, pieces: list[dict[str, int]], file: Path, judge: Judge, config: ScoreConfig) -> Iterator[Any]:
     """The pieces' results, in order."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.init(ignore_reinit_error=True, logging_level=logging.WARNING)
-    workers = min(config.ray_workers, len(pieces), max(1, int(ray.cluster_resources().get("CPU", 1))))
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    scored = ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
-        PieceScorer,
-        fn_constructor_args=(str(file.resolve()), _shared(judge, workers), config),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
-    )
-    return iter(scored.iter_rows())
 
+    def arguments(share: Judge) -> tuple[Any, ...]:
+        return str(file.resolve()), share, config
 
-def _shared(judge: Judge, workers: int) -> Judge:
-    """The judge for one of several workers: its share of the requests in flight, and the URLs that are known here."""
-    config = judge.client.config
-    urls = [url for url in config.endpoints() if url is not None]
-    share = math.ceil(config.max_concurrency / workers)
-    shared = replace(config, max_concurrency=share, api_base=",".join(urls) or config.api_base)
-    return type(judge).from_config(judge.config, shared)
+    return spread(ray, pieces, PieceScorer, arguments, judge, config.ray_workers)
 
 
 class PieceScorer:
@@ -131,12 +114,3 @@ class PieceScorer:
             outputs += of_group
             position = group.position
         return position, outputs
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingDependencyError(f"--ray needs Ray Data: {install_line('ray')}") from error
-    return ray

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.judging.lines import Output, decode, encode
 from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES
-from open_instruct_flip.score.columns import Output, decode, encode, write_as_parquet
+from open_instruct_flip.score.columns import write_as_parquet
 from open_instruct_flip.score.groups import ResponseGroup
 from open_instruct_flip.score.summary import Summary
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from rich.table import Table
 
+from open_instruct_flip.judging.identity import package_versions
 from open_instruct_flip.score.summary import Distribution, Summary
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-PACKAGES = ("open-instruct-flip", "litellm")
 NEARLY_ALL = 0.95
 
 
@@ -47,7 +46,7 @@ def summary_json(summary: Summary, settings: Mapping[str, Any], prices: tuple[fl
     rewards, latency = summary.rewards, summary.latencies_s
     return {
         "settings": dict(settings),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": package_versions(),
         "rows": summary.num_rows,
         "responses": summary.num_responses,
         "rewards": {
@@ -98,10 +97,3 @@ def _rewards(rewards: Distribution) -> list[tuple[str, str]]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

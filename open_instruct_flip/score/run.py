@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from itertools import islice
@@ -12,23 +11,20 @@ from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judging.lines import Output
+from open_instruct_flip.judging.progress import Watch
+from open_instruct_flip.judging.stream import in_order
 from open_instruct_flip.rewards import FailureKind, Reward
 from open_instruct_flip.rows.files import RowSource
-from open_instruct_flip.score.columns import Output, output_rows
+from open_instruct_flip.score.columns import output_rows
 from open_instruct_flip.score.config import ScoreConfig
 from open_instruct_flip.score.groups import COLUMNS, ResponseGroup, read_groups
 from open_instruct_flip.score.output import PartialOutput, StreamedOutput
 from open_instruct_flip.score.summary import Summary
 from open_instruct_flip.thinking import final_answer
 
-RESPONSES_PER_SLOT = 8
-"""Responses read ahead per request in flight, so that one slow answer does not hold up those behind it."""
-
-Pending = deque[tuple[ResponseGroup, asyncio.Future[list[Output]]]]
 Kept = Callable[[ResponseGroup], list[Output] | None]
 """The output rows of a group that are there already, asked for in the order of the groups."""
-Watch = Callable[[Summary, int], None]
-"""Told of each step: the summary so far, and the position in the input, in the unit of `RowSource.size`."""
 
 
 async def score_file(
@@ -68,7 +64,7 @@ async def write_scored(
             watch(output.summary, group.position)
 
 
-async def score_groups(
+def score_groups(
     groups: Iterable[ResponseGroup], judge: Judge, config: ScoreConfig, kept: Kept = lambda group: None
 ) -> AsyncIterator[tuple[ResponseGroup, list[Output]]]:
     """The output rows of each group, in order, with a bounded number of responses read ahead.
@@ -77,44 +73,24 @@ async def score_groups(
         JudgeOutageError: The judge is gone for longer than `config.outage_timeout_s`.
     """
     guard = OutageGuard(judge, config.failures())
-    window = RESPONSES_PER_SLOT * judge.client.config.max_concurrency
-    pending: Pending = deque()
-    ahead = 0
-    try:
-        for group in groups:
-            pending.append((group, _scoring(group, kept(group), guard, judge, config)))
-            ahead += group.num_outputs
-            while ahead >= window:
-                ahead -= pending[0][0].num_outputs
-                yield await _first(pending)
-        while pending:
-            yield await _first(pending)
-    finally:
-        for _, scoring in pending:
-            scoring.cancel()
-        await asyncio.gather(*(scoring for _, scoring in pending), return_exceptions=True)
-
-
-async def _first(pending: Pending) -> tuple[ResponseGroup, list[Output]]:
-    """The oldest pending group, once it is finished."""
-    group, scoring = pending[0]
-    outputs = await scoring
-    pending.popleft()
-    return group, outputs
+    started = ((group.num_outputs, _scoring(group, kept(group), guard, judge, config)) for group in groups)
+    return in_order(started, judge.client.config.max_concurrency)
 
 
 def _scoring(
     group: ResponseGroup, kept: list[Output] | None, guard: OutageGuard, judge: Judge, config: ScoreConfig
-) -> asyncio.Future[list[Output]]:
+) -> asyncio.Future[tuple[ResponseGroup, list[Output]]]:
     if kept is None:
         return asyncio.create_task(_score_group(group, guard, judge, config))
     known = asyncio.get_running_loop().create_future()
-    known.set_result(kept)
+    known.set_result((group, kept))
     return known
 
 
-async def _score_group(group: ResponseGroup, guard: OutageGuard, judge: Judge, config: ScoreConfig) -> list[Output]:
-    """The output rows of one group; where it can't be judged they hold the reason."""
+async def _score_group(
+    group: ResponseGroup, guard: OutageGuard, judge: Judge, config: ScoreConfig
+) -> tuple[ResponseGroup, list[Output]]:
+    """One group with its output rows; where it can't be judged they hold the reason."""
     fault = group.fault or _fault_for(group, judge)
     if fault:
         rewards = [Reward(error=FailureKind.INVALID_INPUT, detail=fault)] * group.num_outputs
@@ -123,7 +99,7 @@ async def _score_group(group: ResponseGroup, guard: OutageGuard, judge: Judge, c
         if config.thinking_opened:
             responses = [final_answer(response, opened=True) for response in responses]
         rewards = await guard.score(group.conversation, responses)
-    return output_rows(group, (_located(reward, group) for reward in rewards), keep_replies=config.keep_replies)
+    return group, output_rows(group, (_located(reward, group) for reward in rewards), keep_replies=config.keep_replies)
 
 
 def _fault_for(group: ResponseGroup, judge: Judge) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-from open_instruct_flip.client.probe import EndpointReport, identities
+from open_instruct_flip.client.probe import EndpointReport
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judging.identity import judge_identity
 from open_instruct_flip.rows.files import STDIN, RowSource
 from open_instruct_flip.score.config import ScoreConfig
 
@@ -21,11 +21,7 @@ def reward_settings(
     The whole input is read for its digest: a second for each GB, which takes its judge days.
     """
     return {
-        "judge": judge.name,
-        "llm_judge_model": judge.client.config.llm_judge_model,
-        "servers": identities(reports),
-        **asdict(judge.config),
-        "prompt": _digest_of_prompt(judge),
+        **judge_identity(judge, reports),
         "thinking_opened": config.thinking_opened,
         "keep_replies": config.keep_replies,
         "input": input_identity(source),
@@ -43,10 +39,3 @@ def input_identity(source: RowSource) -> str | None:
         with file.open("rb") as content:
             hashlib.file_digest(content, lambda: digest)
     return f"{sum(file.stat().st_size for file in source.files)} bytes, {digest.hexdigest()}"
-
-
-def _digest_of_prompt(judge: Judge) -> str | None:
-    if judge.prompt_files() is None:
-        return None
-    texts = (judge.prompt.system, judge.prompt.user)
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judging.lines import encode
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
-from open_instruct_flip.score.columns import encode, output_rows
+from open_instruct_flip.score.columns import output_rows
 from open_instruct_flip.score.groups import ResponseGroup
 from open_instruct_flip.score.output import PartialOutput
 

@@ -28,7 +28,7 @@ def one_after_the_other(ray: None, pieces: list[dict[str, int]], file: Path, jud
 @pytest.fixture(autouse=True)
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_ray, "ROWS_PER_PIECE", 16)
-    monkeypatch.setattr(on_ray, "_import_ray", lambda: None)
+    monkeypatch.setattr(on_ray, "import_ray", lambda: None)
     monkeypatch.setattr(on_ray, "_scored", one_after_the_other)
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judging.progress import Pace
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 from open_instruct_flip.score.config import ScoreConfig
-from open_instruct_flip.score.progress import Pace
 from open_instruct_flip.score.report import summary_table
 from open_instruct_flip.score.summary import Distribution, Summary
 

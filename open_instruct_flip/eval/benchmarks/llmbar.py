@@ -6,12 +6,14 @@ a copy of its repository (github.com/princeton-nlp/LLMBar, MIT).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.eval.items import Item
+from open_instruct_flip.eval.benchmark import Benchmark
+from open_instruct_flip.eval.benchmarks.reading import conversation_of, faults_of, text_of
+from open_instruct_flip.eval.items import Item, check_apart
+from open_instruct_flip.rows.files import Row, read_file
 
 FOLDERS = {
     "Natural": "Natural",
@@ -23,25 +25,26 @@ FOLDERS = {
 """Subset -> its folder below `Dataset/LLMBar`."""
 
 
-def read(root: str | Path) -> Iterator[Item]:
-    """The items of a copy of the repository, subset by subset; ids are `<subset>/<number from 0>`.
+class LLMBar(Benchmark):
+    """Read from a copy of the repository; ids are `<subset>/<number from 0>`."""
 
-    Raises:
-        UsageError: A file is missing or not of LLMBar's form.
-    """
-    for subset, folder in FOLDERS.items():
-        path = Path(root) / "Dataset" / "LLMBar" / folder / "dataset.json"
-        try:
-            rows = json.loads(path.read_text("utf-8"))
-            for number, row in enumerate(rows):
-                yield Item(
-                    f"{subset}/{number}",
-                    subset,
-                    ({"role": "user", "content": row["input"]},),
-                    (row["output_1"], row["output_2"]),
-                    (row["label"] == 1, row["label"] == 2),
-                )
-        except FileNotFoundError as error:
-            raise UsageError(f"{path} is missing; --data takes a copy of the LLMBar repository") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is not of LLMBar's form: {error!r}") from error
+    name = "llmbar"
+
+    def read(self, data: str, split: str | None = None) -> Iterator[Item]:
+        for subset, folder in FOLDERS.items():
+            path = Path(data) / "Dataset" / "LLMBar" / folder / "dataset.json"
+            if not path.is_file():
+                raise UsageError(f"{path} is missing; --data takes a copy of the LLMBar repository")
+            for number, row in enumerate(read_file(path)):
+                yield _item(subset, number, row)
+
+
+def _item(subset: str, number: int, row: Row) -> Item:
+    with faults_of(row):
+        conversation = conversation_of(row.columns["input"])
+        outputs = [text_of(row.columns, "output_1"), text_of(row.columns, "output_2")]
+        label = row.columns["label"]
+        if label not in (1, 2):
+            raise ValueError(f"label is 1 or 2, got {label!r}")
+        check_apart(outputs[:1], outputs[1:])
+        return Item(f"{subset}/{number}", subset, conversation, tuple(outputs), (label == 1, label == 2))

@@ -6,12 +6,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from open_instruct_flip.score.run import Watch
-from open_instruct_flip.score.summary import Summary
+
+class Totals(Protocol):
+    """What a run has done so far."""
+
+    num_responses: int
+
+    @property
+    def num_failures(self) -> int:
+        """Responses whose request failed, or the reply to it."""
+
+
+Watch = Callable[[Totals, int], None]
+"""Told of each step: the totals so far, and the position in the input, in the unit of its size."""
 
 BAR_PERIOD_S = 0.2
 LINE_PERIOD_S = 10.0
@@ -31,16 +43,17 @@ class Pace:
     first_position: int
     first_responses: int
 
-    def text(self, summary: Summary, position: int, elapsed_s: float) -> str:
+    def text(self, totals: Totals, position: int, elapsed_s: float) -> str:
         """Share done, responses, their rate, failures and the time that remains.
 
         Example:
-            >>> Pace(100, 0, 0).text(Summary(), 50, 60.0)
-            ' 50% 0 responses, 0/s, 0 failed, 0:01:00 left'
+            >>> from types import SimpleNamespace
+            >>> Pace(100, 0, 0).text(SimpleNamespace(num_responses=30, num_failures=1), 50, 60.0)
+            ' 50% 30 responses, 0/s, 1 failed, 0:01:00 left'
         """
         done = position - self.first_position
-        rate = (summary.num_responses - self.first_responses) / elapsed_s
-        counts = f"{summary.num_responses:,} responses, {rate:,.0f}/s, {summary.num_failures:,} failed"
+        rate = (totals.num_responses - self.first_responses) / elapsed_s
+        counts = f"{totals.num_responses:,} responses, {rate:,.0f}/s, {totals.num_failures:,} failed"
         if self.size is None:
             return counts
         left = _clock(elapsed_s * (self.size - position) / done) if done else "-"
@@ -63,14 +76,14 @@ def _now_and_then(size: int | None, period_s: float, show: Callable[[str, int], 
     pace: Pace | None = None
     started = last = time.monotonic()
 
-    def watch(summary: Summary, position: int) -> None:
+    def watch(totals: Totals, position: int) -> None:
         nonlocal pace, started, last
         now = time.monotonic()
         if pace is None:
-            pace, started, last = Pace(size, position, summary.num_responses), now, now
+            pace, started, last = Pace(size, position, totals.num_responses), now, now
         if now - last >= period_s:
             last = now
-            show(pace.text(summary, position, now - started), position)
+            show(pace.text(totals, position, now - started), position)
 
     return watch
 

@@ -1,0 +1,58 @@
+"""What a run would cost, before it costs anything: the same judges ask a client that only counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from open_instruct_flip.client.client import JudgeClient
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.eval.contenders import Contender
+from open_instruct_flip.eval.items import Item
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.rewards import FailureKind, Usage
+
+CHARS_PER_TOKEN = 4
+"""Of English text, roughly; what a chat template adds is not counted."""
+
+
+async def count_requests(contender: Contender, items: Sequence[Item], runs: int) -> Usage:
+    """Requests that a judge sends for these items, where each is answered at once, and their tokens.
+
+    Prompt tokens are estimated from characters; completion tokens are the most that the replies may have.
+    """
+    counter = _Counter(contender.judge.client.config)
+    judge = _asking(contender.judge, counter)
+    for item in items:
+        await judge.score(item.conversation, item.responses)
+    total = Usage()
+    for _ in range(contender.num_runs(runs)):
+        total += counter.usage
+    return total
+
+
+def _asking(judge: Judge, client: JudgeClient) -> Judge:
+    """The judge with another client; which replies its server can be made to give is not tried."""
+    config = judge.config
+    if "reply_contract" in {option.name for option in fields(config)}:
+        config = replace(config, reply_contract="free")  # type: ignore[call-arg]  # of judges that read a reply
+    counting = type(judge).from_config(config, judge.client.config)
+    counting.client = client
+    return counting
+
+
+class _Counter(JudgeClient):
+    """A client that counts. Its answers fail, which no judge asks about again, or hold the one token asked for."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__(config)
+        self.usage = Usage()
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        chars = sum(len(message["content"]) for message in request.messages)
+        self.usage += Usage(chars // CHARS_PER_TOKEN, request.n * request.max_tokens, 1)
+        if "prompt_logprobs" not in (request.extra_body or {}):
+            raise RequestFailed(FailureKind.TIMEOUT, "nothing is sent in a dry run")
+        answered = {str(hash(request.messages[-1]["content"])): {"logprob": -1.0}}
+        return Completion(("",), ("length",), Usage(), prompt_logprobs=[None, {"0": {"logprob": -1.0}}, answered])

@@ -1,0 +1,43 @@
+"""`summary.json`: what a run has found, with all that it depends on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from open_instruct_flip.judging.identity import package_versions
+
+SUMMARY = "summary.json"
+
+
+def write_summary(
+    folder: Path,
+    benchmark: str,
+    settings: Mapping[str, Any],
+    results: Mapping[str, Any],
+    differences: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Write and return it: "benchmark", "results", "differences", "judges", "settings", "versions".
+
+    Args:
+        folder: Where it goes.
+        benchmark: The benchmark's name, by which results and differences are found in it.
+        settings: What the judgements depend on; "judges" has each judge's model, served identity, options with the
+            reply contract, and its prompt's digest, by its label.
+        results: Of each judge, see `results.results_of`.
+        differences: Of each two judges, see `results.differences`.
+    """
+    summary = {
+        "benchmark": benchmark,
+        "results": {benchmark: dict(results)},
+        "differences": {benchmark: differences},
+        "judges": settings["judges"],
+        "settings": {name: value for name, value in settings.items() if name != "judges"},
+        "versions": package_versions(),
+    }
+    new = folder / f"{SUMMARY}.new"
+    new.write_text(f"{json.dumps(summary, indent=1)}\n", "utf-8")
+    new.replace(folder / SUMMARY)
+    return summary

@@ -1,0 +1,136 @@
+"""What is printed at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from open_instruct_flip.rewards import Usage
+
+MOST_SUBSETS = 8
+"""With more subsets than that a table has a row for each of them."""
+
+
+def tables(benchmark: str, headline: str, summary: Mapping[str, Any]) -> Iterator[Table]:
+    """The figures of judges and trivial judges, what judging took, and how far apart the judges are."""
+    results: Mapping[str, Any] = summary["results"][benchmark]
+    yield _figures(benchmark, headline, results)
+    if any(result["by_length"] for result in results.values()):
+        yield _by_length(results)
+    yield _costs(results)
+    if summary["differences"][benchmark]:
+        yield _differences(summary["differences"][benchmark])
+
+
+def _figures(benchmark: str, headline: str, results: Mapping[str, Any]) -> Table:
+    first = next(iter(results.values()))
+    kind = (
+        headline
+        if headline in next(iter(first["subsets"].values()))
+        else next(iter(next(iter(first["subsets"].values()))))
+    )
+    rows = {**results, **{f"({name})": baseline for name, baseline in first["baselines"].items()}}
+    names = list(first["subsets"])
+    if len(names) > MOST_SUBSETS:
+        return _turned(benchmark, headline, kind, rows, names)
+    table = _table(
+        f"{benchmark}: {headline}, standard error", "judge", *names, "overall", *_more(headline), "n", "failed"
+    )
+    for label, result in rows.items():
+        overall = result["overall"]
+        table.add_row(
+            label,
+            *(_shown(result["subsets"][name], kind) for name in names),
+            _shown(overall, headline),
+            *(_number(overall.get(name)) for name in _more(headline)),
+            *(_count(overall.get(name)) for name in ("n", "failed")),
+        )
+    return table
+
+
+def _more(headline: str) -> Sequence[str]:
+    return ("official",) if headline == "strict" else ()
+
+
+def _turned(benchmark: str, headline: str, kind: str, rows: Mapping[str, Any], names: Sequence[str]) -> Table:
+    table = _table(f"{benchmark}: {kind} of each subset, {headline} overall, standard error", "subset", *rows)
+    for name in names:
+        table.add_row(name, *(_shown(result["subsets"][name], kind) for result in rows.values()))
+    table.add_section()
+    table.add_row("overall", *(_shown(result["overall"], headline) for result in rows.values()))
+    for name in ("n", "failed"):
+        table.add_row(name, *(_count(result["overall"].get(name)) for result in rows.values()))
+    return table
+
+
+def _by_length(results: Mapping[str, Any]) -> Table:
+    names = list(next(iter(results.values()))["by_length"])
+    table = _table("strict by length of the right response against the wrong ones", "judge", *names)
+    for label, result in results.items():
+        table.add_row(label, *(_shown(result["by_length"][name], "strict") for name in names))
+    return table
+
+
+def _costs(results: Mapping[str, Any]) -> Table:
+    columns = ["requests", "prompt tokens", "completion tokens", "request seconds"]
+    table = _table("per 1,000 judgements", "judge", "judgements", "unreadable", "not answered", *columns, "cost")
+    for label, result in results.items():
+        cost = result["cost"]
+        table.add_row(
+            label,
+            _count(cost["judgements"]),
+            f"{cost['unreadable']:.1%}",
+            f"{cost['request_failures']:.1%}",
+            *(f"{cost[name.replace(' ', '_') + '_per_1000']:,.0f}" for name in columns),
+            "-" if cost["cost_per_1000"] is None else f"{cost['cost_per_1000']:,.4f}",
+        )
+    return table
+
+
+def _differences(differences: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(
+        "differences over the items that both judged, 95% interval", "judge", "other", "ahead by", "interval"
+    )
+    for one in differences:
+        interval = f"{_number(one['low'])} to {_number(one['high'])}"
+        table.add_row(one["judge"], one["other"], _number(one["value"]), interval)
+    return table
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(first, *columns, title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify, column.overflow = "right", "fold"
+    return table
+
+
+def _shown(figures: Mapping[str, Any], name: str) -> str:
+    value, error = figures.get(name), figures.get("se")
+    return _number(value) if value is None or error is None else f"{value:.3f} ±{error:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def costs_ahead(counts: Mapping[str, Usage], prices: tuple[float, float] | None) -> Table:
+    """What a dry run has counted for each judge."""
+    table = _table(
+        "a dry run: nothing was sent",
+        "judge",
+        "requests",
+        "prompt tokens, about",
+        "reply tokens, at most",
+        "cost, at most",
+    )
+    for label, usage in counts.items():
+        cost = None if prices is None else (usage.prompt_tokens * prices[0] + usage.completion_tokens * prices[1]) / 1e6
+        tokens = (_count(usage.requests), _count(usage.prompt_tokens), _count(usage.completion_tokens))
+        table.add_row(label, *tokens, "-" if cost is None else f"{cost:,.4f}")
+    return table

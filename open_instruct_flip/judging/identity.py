@@ -1,0 +1,52 @@
+"""What tells one judge's verdicts from another's, as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from open_instruct_flip.client.probe import EndpointReport, identities
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.base import Judge
+
+PACKAGES = ("open-instruct-flip", "litellm")
+
+
+def judge_identity(judge: Judge, reports: Sequence[EndpointReport]) -> dict[str, Any]:
+    """Judge, model, options and prompt. Where the judge is reached is not among them."""
+    return {
+        "judge": judge.name,
+        "llm_judge_model": judge.client.config.llm_judge_model,
+        "servers": identities(reports),
+        **asdict(judge.config),
+        "prompt": _digest_of_prompt(judge),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """The installed versions of what makes a verdict."""
+    return {package: _version(package) for package in PACKAGES}
+
+
+def check_cache(judge: Judge) -> None:
+    """Raise UsageError where the cache would have to keep answers that are drawn anew each time."""
+    temperature: float = getattr(judge.config, "temperature", 0.0)
+    if judge.client.config.cache_dir is not None and temperature > 0 and judge.config.seed is None:
+        raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {temperature:g}: set --seed, or 0")
+
+
+def _digest_of_prompt(judge: Judge) -> str | None:
+    if judge.prompt_files() is None:
+        return None
+    texts = (judge.prompt.system, judge.prompt.user)
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
