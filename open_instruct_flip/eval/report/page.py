@@ -1,0 +1,32 @@
+"""The results of an evaluation as one HTML file that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from open_instruct_flip.eval.judgements import Judgement, judged_items
+from open_instruct_flip.eval.report.browser import browser_json
+from open_instruct_flip.eval.report.tables import read_summaries, tables
+from open_instruct_flip.page.html import render
+
+
+def report_html(folders: Sequence[Path], rows: Sequence[Judgement]) -> str:
+    """The page of these judgements.
+
+    Args:
+        folders: The result folders, whose other files are shown too.
+        rows: Their judgements, attacked responses among them.
+    """
+    items = judged_items(rows)
+    return render(
+        "open_instruct_flip.eval.report",
+        "report.html.j2",
+        title=" and ".join(dict.fromkeys(item.benchmark for item in items)) or "Attacks",
+        n_judgements=len(rows),
+        n_items=len(items),
+        tables=[table for summary in read_summaries(folders) for table in tables(summary)],
+        attacks=None,
+        figures=[],
+        data=browser_json(items),
+    )
