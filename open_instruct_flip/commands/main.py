@@ -27,7 +27,6 @@ COMMANDS = {
     "data": ("data", "data", "Build, validate and convert RLVR datasets."),
     "eval": ("eval", "evaluate", "See whether a judge picks the better response, and at what cost."),
     "compare": ("compare", "compare", "Compare the reward curves of several runs."),
-    "eval": ("eval", "evaluate", "See how good a judge is."),
     "doctor": ("doctor", "doctor", "See whether the machine, the judge and Open Instruct are ready."),
 }
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.eval.store import JUDGEMENTS
 from open_instruct_flip.rewards import REPLY_FAILURES
 from open_instruct_flip.rows.files import read_rows
 
-JUDGEMENTS = "judgements.jsonl"
 NEEDED = (
     "benchmark",
     "subset",

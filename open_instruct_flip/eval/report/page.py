@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from open_instruct_flip.eval.attacks.run import read_effects
+from open_instruct_flip.eval.attacks.table import by_attack
 from open_instruct_flip.eval.judgements import Judgement, judged_items
 from open_instruct_flip.eval.report.browser import browser_json
-from open_instruct_flip.eval.report.tables import read_summaries, tables
+from open_instruct_flip.eval.report.tables import Cell, Row, Table, tables
+from open_instruct_flip.eval.summary import read_summaries
 from open_instruct_flip.page.html import render
 
 
@@ -26,7 +29,13 @@ def report_html(folders: Sequence[Path], rows: Sequence[Judgement]) -> str:
         n_judgements=len(rows),
         n_items=len(items),
         tables=[table for summary in read_summaries(folders) for table in tables(summary)],
-        attacks=None,
+        attacks=_attacks(folders),
         figures=[],
         data=browser_json(items),
     )
+
+
+def _attacks(folders: Sequence[Path]) -> Table | None:
+    judges, rows = by_attack([effect for folder in folders for effect in read_effects(folder)])
+    shown = [Row(attack, [Cell(*cell) for cell in cells]) for attack, cells in rows]
+    return Table("Attacks", judges, shown) if shown else None

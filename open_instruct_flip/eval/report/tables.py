@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from open_instruct_flip.errors import UsageError
-
-SUMMARY = "summary.json"
 NONE = "\N{EN DASH}"
 NO_FIGURE = {"se", "low", "high", "n", "failed"}
 LENGTHS = {"right_longer": "right is longer", "right_shorter": "right is shorter"}
@@ -39,15 +34,6 @@ class Table:
     title: str
     headings: Sequence[str]
     rows: Sequence[Row]
-
-
-def read_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The `summary.json` of those folders that have one; a run that was stopped has none.
-
-    Raises:
-        UsageError: A file is no summary.
-    """
-    return [_read(folder / SUMMARY) for folder in folders if (folder / SUMMARY).is_file()]
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
@@ -157,12 +143,3 @@ def _signed(value: float | None) -> Cell:
 
 def _interval(low: float | None, high: float | None) -> Cell:
     return Cell(NONE if low is None or high is None else f"{low:+.3f} to {high:+.3f}")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        summary: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        summary["results"].items()
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError(f"{file} is no summary of `flip eval`: {error!r}; run the evaluation again") from error
-    return summary
