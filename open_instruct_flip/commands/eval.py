@@ -12,6 +12,7 @@ import click
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.eval_retrieval import retrieval
+from open_instruct_flip.commands.eval_advise import advise
 from open_instruct_flip.commands.eval_attacks import attacks
 from open_instruct_flip.commands.eval_report import report
 from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
@@ -189,4 +190,5 @@ def conclude(
 evaluate.add_command(retrieval)
 evaluate.add_command(report)
 for command in (attacks, report):
+for command in (attacks, report, advise):
     evaluate.add_command(command)

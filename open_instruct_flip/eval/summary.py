@@ -11,6 +11,8 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judging.identity import package_versions
 
 SUMMARY = "summary.json"
+NO_FIGURE = {"se", "low", "high", "n", "failed"}
+"""What stands beside the figures of a set of items."""
 
 
 def write_summary(
@@ -51,6 +53,12 @@ def read_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
         UsageError: A file is no summary.
     """
     return [_read(folder / SUMMARY) for folder in folders if (folder / SUMMARY).is_file()]
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """The figure that has the standard error: the strict accuracy, where a benchmark has one."""
+    names = [name for name in result["overall"] if name not in NO_FIGURE]
+    return "strict" if "strict" in names or not names else names[0]
 
 
 def _read(file: Path) -> dict[str, Any]:

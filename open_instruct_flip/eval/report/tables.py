@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from open_instruct_flip.eval.summary import headline
+
 NONE = "\N{EN DASH}"
-NO_FIGURE = {"se", "low", "high", "n", "failed"}
 LENGTHS = {"right_longer": "right is longer", "right_shorter": "right is shorter"}
 
 
@@ -48,12 +49,6 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         differences = summary.get("differences", {}).get(benchmark)
         if differences:
             yield _differences(benchmark, differences)
-
-
-def headline(result: Mapping[str, Any]) -> str:
-    """The figure that has the standard error: the strict accuracy, where a benchmark has one."""
-    names = [name for name in result["overall"] if name not in NO_FIGURE]
-    return "strict" if "strict" in names or not names else names[0]
 
 
 def with_error(result: Mapping[str, Any] | None, figure: str) -> Cell:
