@@ -7,8 +7,10 @@ from pathlib import Path
 
 from open_instruct_flip.eval.attacks.run import read_effects
 from open_instruct_flip.eval.attacks.table import by_attack
+from open_instruct_flip.eval.best_of_n import read_curves
 from open_instruct_flip.eval.judgements import Judgement, judged_items
 from open_instruct_flip.eval.report.browser import browser_json
+from open_instruct_flip.eval.report.curve import curve_svg
 from open_instruct_flip.eval.report.tables import Cell, Row, Table, tables
 from open_instruct_flip.eval.summary import read_summaries
 from open_instruct_flip.page.html import render
@@ -30,7 +32,7 @@ def report_html(folders: Sequence[Path], rows: Sequence[Judgement]) -> str:
         n_items=len(items),
         tables=[table for summary in read_summaries(folders) for table in tables(summary)],
         attacks=_attacks(folders),
-        figures=[],
+        curves=[curve_svg(curves) for curves in map(read_curves, folders) if curves],
         data=browser_json(items),
     )
 
