@@ -43,7 +43,7 @@ def effects(rows: Iterable[Judgement], guard: CopyGuard = "off") -> list[Effect]
             before the judge, the rows say so already.
     """
     groups = _groups(rows)
-    pairs: dict[tuple[str, str], list[tuple[str, Group, Group]]] = defaultdict(list)
+    pairs: dict[tuple[str, str], list[tuple[object, Group, Group]]] = defaultdict(list)
     for (judge, attack, run, item), group in groups.items():
         plain = groups.get((judge, None, run, item), [])
         if attack is not None and len(plain) == len(group):

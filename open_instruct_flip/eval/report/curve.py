@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from open_instruct_flip.eval.best_of_n import Curve
+from open_instruct_flip.eval.best_of_n import FIRST, ORACLE, RANDOM, Curve
 from open_instruct_flip.page.style import GREY, INK, RC_PARAMS, RULE, line_style
 from open_instruct_flip.page.svg import Figure, inline_svg, matplotlib, svg_document
 
 INCHES = (7.2, 3.6)
+DASHES = {RANDOM: ":", FIRST: "-.", ORACLE: "--"}
 
 
 def curve_svg(curves: Sequence[Curve]) -> str:
@@ -17,7 +18,7 @@ def curve_svg(curves: Sequence[Curve]) -> str:
         figure = Figure(figsize=INCHES, layout="constrained")
         axes = figure.subplots()
         for index, curve in enumerate(curves):
-            style = line_style(index) if curve.is_judge else {"color": GREY, "linestyle": (0, (2, 1 + index % 3))}
+            style = line_style(index) if curve.is_judge else {"color": GREY, "linestyle": DASHES[curve.name]}
             points = [(n, point) for n, point in curve.points.items() if point is not None]
             sizes = [n for n, _ in points]
             axes.plot(
