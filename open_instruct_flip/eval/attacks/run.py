@@ -46,20 +46,15 @@ async def judge_attacks(
     for attack in (None, *attacks):
         for contender in contenders:
             read = [_as_read(item, attack, contender.judge.compares_group, guard) for item in items]
-            start = before
-            await judge_all(
-                benchmark,
-                read,
-                [contender],
-                store,
-                config,
-                lambda seen, at, start=start: watch(seen, start + at),
-                attack,
-            )
+            await judge_all(benchmark, read, [contender], store, config, _moved(watch, before), attack)
             keys += keys_of([contender], items, config.runs, attack)
             before += size(items, [contender], config)
     rows = store.finish(keys)
     return effects(rows) + effects(rows, "penalize") if guard == "penalize" else effects(rows, guard)
+
+
+def _moved(watch: Watch, by: int) -> Watch:
+    return lambda totals, position: watch(totals, by + position)
 
 
 def size(items: Sequence[Item], contenders: Sequence[Contender], config: EvalConfig) -> int:
