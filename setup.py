@@ -42,7 +42,19 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["open_instruct_flip", "open_instruct_flip.*"]),
-    package_data={"open_instruct_flip": ["py.typed", "judges/prompts/*.txt", "compare/*.j2", "local/models/**/*"]},
+    package_data={
+        "open_instruct_flip": [
+            "py.typed",
+            "judges/prompts/*.txt",
+            "page/*.css",
+            "compare/*.j2",
+            "eval/attacks/*.json",
+            "eval/report/*.j2",
+            "eval/report/*.css",
+            "eval/report/*.js",
+            "local/models/**/*",
+        ]
+    },
     install_requires=CORE,
     extras_require={
         "compare": COMPARE,

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.eval_advise import advise
+from open_instruct_flip.commands.eval_attacks import attacks
+from open_instruct_flip.commands.eval_best_of_n import best_of_n
+from open_instruct_flip.commands.eval_report import report
 from open_instruct_flip.commands.eval_retrieval import retrieval
 from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError, install_line
@@ -188,4 +192,5 @@ def conclude(
     click.echo(folder / SUMMARY)
 
 
-evaluate.add_command(retrieval)
+for command in (retrieval, best_of_n, attacks, report, advise):
+    evaluate.add_command(command)

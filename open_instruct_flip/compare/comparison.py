@@ -9,8 +9,7 @@ from pathlib import Path
 from open_instruct_flip.compare.figure import MAX_END_LABELS, draw, headline_metrics
 from open_instruct_flip.compare.metrics import known_metrics
 from open_instruct_flip.compare.page import Section, write_page
-from open_instruct_flip.compare.run import Run
-from open_instruct_flip.compare.style import run_labels
+from open_instruct_flip.compare.run import Run, run_labels
 from open_instruct_flip.compare.summary import SummaryLine, write_aligned
 from open_instruct_flip.compare.verdicts import Verdict
 

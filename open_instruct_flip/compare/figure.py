@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from open_instruct_flip.compare.metrics import METRICS, Metric, known_metrics
-from open_instruct_flip.compare.run import Axis, Run
-from open_instruct_flip.compare.style import GREY, INK, RC_PARAMS, line_style, run_labels
+from open_instruct_flip.compare.run import Axis, Run, run_labels
 from open_instruct_flip.compare.summary import smooth
 from open_instruct_flip.errors import MissingDependencyError, install_line
+from open_instruct_flip.page.style import GREY, INK, RC_PARAMS, line_style
+from open_instruct_flip.page.svg import svg_document
 
 try:
     import matplotlib
@@ -77,10 +77,7 @@ class Drawing:
 
     def svg(self) -> str:
         """The figure as an SVG document."""
-        out = io.StringIO()
-        with matplotlib.rc_context(RC_PARAMS | {"svg.hashsalt": self.x_label + str(len(self.panels))}):
-            self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        return out.getvalue()
+        return svg_document(self.figure, self.x_label + str(len(self.panels)))
 
 
 def headline_metrics(runs: Sequence[Run]) -> list[Metric]:

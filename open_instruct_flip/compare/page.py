@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from open_instruct_flip.compare.figure import Drawing, scales_differ
-from open_instruct_flip.compare.run import Run
-from open_instruct_flip.compare.style import line_style, run_labels
+from open_instruct_flip.compare.run import Run, run_labels
 from open_instruct_flip.compare.summary import SummaryLine, gap_notes
 from open_instruct_flip.compare.verdicts import Verdict
-from open_instruct_flip.errors import MissingDependencyError, install_line
-
-try:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-except ImportError:
-    raise MissingDependencyError(f"the page needs jinja2: {install_line('compare')}") from None
+from open_instruct_flip.page.html import render
+from open_instruct_flip.page.style import line_style
+from open_instruct_flip.page.svg import inline_svg
 
 HOVER_POINTS = 400
 MAX_SETTING_CHARS = 60
@@ -51,15 +46,10 @@ def write_page(
         verdicts: The judges' verdicts on the final policies; empty when none were asked for.
         window: Steps of the smoothing window, told to the reader.
     """
-    environment = Environment(
-        loader=PackageLoader("open_instruct_flip.compare", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     colors = {run.name: line_style(index)["color"] for index, run in enumerate(runs)}
-    html = environment.get_template("compare.html.j2").render(
+    html = render(
+        "open_instruct_flip.compare",
+        "compare.html.j2",
         runs=[(run, label, colors[run.name]) for run, label in zip(runs, run_labels(runs), strict=True)],
         figures=[(section, inline_svg(section.drawing.svg(), f"f{n}")) for n, section in enumerate(sections)],
         hover=[_hover(section.drawing, runs) for section in sections],
@@ -74,15 +64,6 @@ def write_page(
         window=window,
     )
     file.write_text(html, encoding="utf-8")
-
-
-def inline_svg(svg: str, prefix: str) -> str:
-    """An SVG document as an element for HTML: no XML header, no metadata, no namespace URLs, ids of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r'^<svg[^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", svg)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\1{prefix}-", svg)
 
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

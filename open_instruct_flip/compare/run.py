@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -105,3 +105,11 @@ def last_trajectory(rows: Iterable[Row]) -> tuple[Row, ...]:
         else:
             kept.append(dict(row))
     return tuple(kept)
+
+
+def run_labels(runs: Sequence[Run]) -> list[str]:
+    """Each run's name, with its judge where the name does not say it."""
+    return [
+        run.name if not run.judge or run.judge in run.name.lower() else f"{run.name} ({run.judge} judge)"
+        for run in runs
+    ]

@@ -8,8 +8,8 @@ from typing import Any
 from open_instruct_flip.compare.metrics import known_metrics
 from open_instruct_flip.compare.run import Run
 from open_instruct_flip.compare.sources import ONLINE_RUN
-from open_instruct_flip.compare.style import line_style
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
+from open_instruct_flip.page.style import line_style
 
 
 def create_report(runs: Sequence[Run]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judging.identity import package_versions
 
 SUMMARY = "summary.json"
+NO_FIGURE = {"se", "low", "high", "n", "failed"}
+"""What stands beside the figures of a set of items."""
 
 
 def write_summary(
@@ -40,4 +43,28 @@ def write_summary(
     new = folder / f"{SUMMARY}.new"
     new.write_text(f"{json.dumps(summary, indent=1)}\n", "utf-8")
     new.replace(folder / SUMMARY)
+    return summary
+
+
+def read_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The `summary.json` of those folders that have one; a run that was stopped has none.
+
+    Raises:
+        UsageError: A file is no summary.
+    """
+    return [_read(folder / SUMMARY) for folder in folders if (folder / SUMMARY).is_file()]
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """The figure that has the standard error: the strict accuracy, where a benchmark has one."""
+    names = [name for name in result["overall"] if name not in NO_FIGURE]
+    return "strict" if "strict" in names or not names else names[0]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        summary["results"].items()
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError(f"{file} is no summary of `flip eval`: {error!r}; run the evaluation again") from error
     return summary

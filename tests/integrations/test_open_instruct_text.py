@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.failures.config import FailureConfig
-from open_instruct_flip.integrations.open_instruct.copying import copy_rate, mask_copies
 from open_instruct_flip.integrations.open_instruct.options import (
     UPSTREAM_FLAGS,
     FlipFlags,
@@ -29,6 +28,7 @@ from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.judges.pointwise import PointwiseJudge
 from open_instruct_flip.judges.registry import judge_options
+from open_instruct_flip.similarity.copying import copy_rate, mask_copies
 
 ROLES = st.sampled_from(["system", "user", "assistant"])
 TURNS = st.lists(st.tuples(ROLES, st.text()), max_size=4)

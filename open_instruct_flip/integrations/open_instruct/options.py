@@ -19,8 +19,8 @@ from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.registry import judge_options, our_judges
+from open_instruct_flip.similarity.copying import CopyGuard
 
-CopyGuard = Literal["off", "mask", "penalize"]
 OpensThinking = Literal["auto", "yes", "no"]
 
 UPSTREAM_FLAGS = {

@@ -14,12 +14,12 @@ from open_instruct.ground_truth_utils import LMJudgeVerifier, VerificationResult
 
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.failures.outage import OutageGuard, judge_place
-from open_instruct_flip.integrations.open_instruct.copying import copy_rate, guarded, shown_to_judge
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.integrations.open_instruct.query import KnownInstruction, read_open_query, read_query
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.similarity.copying import copy_rate, guarded, shown_to_judge
 from open_instruct_flip.thinking import final_answer
 
 logger = logging.getLogger(__name__)

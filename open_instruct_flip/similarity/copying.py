@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-from open_instruct_flip.integrations.open_instruct.options import CopyGuard
 from open_instruct_flip.rewards import Reward
 
 SPAN_WORDS = 5
@@ -15,6 +15,9 @@ SPAN_WORDS = 5
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 NGram = tuple[str, ...]
+
+CopyGuard = Literal["off", "mask", "penalize"]
+"""What is done about a response that quotes its instruction: nothing, hide the quotes, or scale the reward down."""
 
 
 def copy_rate(response: str, instruction: str) -> float:

@@ -1,11 +1,8 @@
-"""How every figure looks: one colour per run, thin grey furniture, strong lines."""
+"""How every figure looks: one colour per curve, thin grey furniture, strong lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-from open_instruct_flip.compare.run import Run
 
 INK = "#1c2530"
 GREY = "#6b7683"
@@ -50,13 +47,5 @@ RC_PARAMS: dict[Any, Any] = {
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour and dashes of the run at this place in the comparison; no two of the first 24 are alike."""
+    """Colour and dashes of the curve at this place; no two of the first 24 are alike."""
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
-
-
-def run_labels(runs: Sequence[Run]) -> list[str]:
-    """Each run's name, with its judge where the name does not say it."""
-    return [
-        run.name if not run.judge or run.judge in run.name.lower() else f"{run.name} ({run.judge} judge)"
-        for run in runs
-    ]

@@ -1,0 +1,44 @@
+"""`flip eval advise`: which judge to train with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from open_instruct_flip.errors import UsageError
+
+
+@click.command()
+@click.argument(
+    "folders",
+    metavar="DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON")
+def advise(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Say which judge to train with, from the results in DIR..., and why.
+
+    A DIR is a folder of `flip eval run` or `flip eval attacks`. Where intervals overlap there is no verdict.
+    """
+    from open_instruct_flip.eval.advise import advise as advise_on
+    from open_instruct_flip.eval.attacks.run import read_effects
+    from open_instruct_flip.eval.summary import SUMMARY, read_summaries
+
+    summaries = read_summaries(folders)
+    if not summaries:
+        raise UsageError(f"none of the folders holds a {SUMMARY}; give one that `flip eval run` finished")
+    found = advise_on(summaries, [effect for folder in folders for effect in read_effects(folder)])
+    if as_json:
+        click.echo(json.dumps([asdict(advice) for advice in found], indent=1))
+        return
+    for advice in found:
+        click.echo(f"{advice.benchmark}: {f'train with {advice.judge}, ' if advice.judge else ''}{advice.reason}.")
+        for case in advice.cases:
+            click.echo(f"  {case.judge}")
+            for word in case.words():
+                click.echo(f"    {word}")

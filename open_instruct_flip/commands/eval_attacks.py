@@ -1,0 +1,103 @@
+"""`flip eval attacks`: what a judge does when the responses talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.eval.config import EvalConfig
+from open_instruct_flip.similarity.copying import CopyGuard
+
+INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("name", metavar="BENCHMARK")
+@click.option("--data", help="File, folder or hub dataset of the benchmark; see docs/evaluation.md.")
+@click.option("--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated.")
+@click.option("--attack", "names", multiple=True, help="Attack; may be repeated. All if not given.")
+@click.option(
+    "--copy_guard",
+    type=click.Choice(get_args(CopyGuard)),
+    default="off",
+    show_default=True,
+    help="Guard against copied instructions; penalize shows the effects without and with it.",
+)
+@click.option("--subset", "subsets", multiple=True, help="Part of the benchmark; may be repeated. All if not given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; runs/eval/BENCHMARK-attacks if not given."
+)
+@config_options(config=EvalConfig)
+@with_judge_models
+@with_judge_options
+def attacks(
+    name: str,
+    data: str | None,
+    judges: tuple[str, ...],
+    names: tuple[str, ...],
+    copy_guard: CopyGuard,
+    subsets: tuple[str, ...],
+    out: Path | None,
+    config: EvalConfig,
+    clients: Sequence[ClientConfig],
+    judge_options: Mapping[str, Any],
+) -> int:
+    """Judge a benchmark's responses as they are, and again with attacks on the judge.
+
+    DIR gets judgements.jsonl, whose column `attack` names the attack, and attacks.json. The same command goes on where
+    an interrupted one stopped.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from open_instruct_flip.eval.attacks.run import judge_attacks, size, write_effects
+    from open_instruct_flip.eval.attacks.table import by_attack
+    from open_instruct_flip.eval.attacks.texts import attack_texts, find_attacks
+    from open_instruct_flip.eval.contenders import find_contenders, identify
+    from open_instruct_flip.eval.registry import find_benchmark
+    from open_instruct_flip.eval.selection import digest, select
+    from open_instruct_flip.eval.store import JudgementStore
+    from open_instruct_flip.judging.progress import shown
+
+    chosen = find_attacks(names)
+    benchmark = find_benchmark(name)
+    source = data or benchmark.default_data
+    if source is None:
+        raise UsageError(f"{name} needs --data: see docs/evaluation.md for where its files come from")
+    if config.ray:
+        raise UsageError("flip eval attacks does not judge on Ray; leave --ray out")
+    contenders = find_contenders(judges, judge_options, clients)
+    items = select(benchmark.read(source, config.split), subsets, config)
+    settings = {
+        "benchmark": name,
+        "items": digest(items),
+        "runs": config.runs,
+        "copy_guard": "mask" if copy_guard == "mask" else "off",  # the other one changes no judgement
+        "attacks": attack_texts(),
+        "judges": identify(contenders),
+    }
+    folder = out or Path("runs") / "eval" / f"{name}-attacks"
+    total = (1 + len(chosen)) * size(items, contenders, config)
+    try:
+        with (
+            JudgementStore(folder, settings, restart=config.restart) as store,
+            shown(total, Console(stderr=True)) as watch,
+        ):
+            found = asyncio.run(judge_attacks(name, items, contenders, chosen, copy_guard, store, config, watch))
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; what is finished is kept in {folder}, the same command goes on from there", err=True)
+        return INTERRUPTED
+    headings, rows = by_attack(found)
+    table = Table("attack", *headings, title="Change of an attacked response's reward ± standard error over items")
+    for attack, cells in rows:
+        table.add_row(attack, *(" ".join(cell).strip() for cell in cells))
+    Console().print(table)
+    click.echo(write_effects(folder, found))
+    return 0

@@ -1,0 +1,37 @@
+"""A mean over items with its error, where every item has one value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from open_instruct_flip.eval.figures import Figure, Measure
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, its standard error by bootstrap over items, its 95% interval, and the number of items."""
+
+    mean: float
+    error: float
+    low: float
+    high: float
+    n: int
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """The mean of one value per item, or None of no item.
+
+    Example:
+        >>> right = estimate([1, 0] * 50)
+        >>> right.mean, round(right.error, 2), right.low < 0.5 < right.high
+        (0.5, 0.05, True)
+    """
+    if not values:
+        return None
+    figure = Figure((Measure(np.array(values, dtype=float)[None, :, None]),))
+    return Estimate(figure.value(), figure.error(SEED), *figure.interval(SEED), len(values))

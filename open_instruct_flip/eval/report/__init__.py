@@ -1,0 +1,1 @@
+"""`flip eval report`: results of an evaluation as one page."""

@@ -1,0 +1,140 @@
+"""The page's tables, from what `summary.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from open_instruct_flip.eval.summary import headline
+
+NONE = "\N{EN DASH}"
+LENGTHS = {"right_longer": "right is longer", "right_shorter": "right is shorter"}
+
+
+class Cell(NamedTuple):
+    """A table's cell: its value, and what stands smaller behind it."""
+
+    value: str
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A judge's row, or a trivial baseline's."""
+
+    name: str
+    cells: Sequence[Cell]
+    is_judge: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a heading for the first column and one for each cell of a row."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Row]
+
+
+def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
+    """A summary's tables: figures beside the trivial baselines, subsets, and how far apart the judges are."""
+    for benchmark, results in summary["results"].items():
+        if not results:
+            continue
+        figure = headline(next(iter(results.values())))
+        yield _figures(benchmark, figure, results)
+        if len(next(iter(results.values()))["subsets"]) > 1:
+            yield _subsets(benchmark, figure, results)
+        differences = summary.get("differences", {}).get(benchmark)
+        if differences:
+            yield _differences(benchmark, differences)
+
+
+def with_error(result: Mapping[str, Any] | None, figure: str) -> Cell:
+    """A figure ± its standard error; a dash where there is none."""
+    if not result or result.get(figure) is None:
+        return Cell(NONE)
+    error = result.get("se")
+    return Cell(f"{result[figure]:.3f}", "" if error is None else f"± {error:.3f}")
+
+
+def share(value: float | None) -> Cell:
+    """A share in [0, 1] as a percentage."""
+    return Cell(NONE if value is None else f"{100 * value:.1f}%")
+
+
+def _figures(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
+    lengths = {name: text for name, text in LENGTHS.items() if any(name in r["by_length"] for r in results.values())}
+    more = ["official"] if figure == "strict" and all("official" in r["overall"] for r in results.values()) else []
+    rows = []
+    for judge, result in results.items():
+        cells = [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
+        cells += [with_error(result["by_length"].get(name), "strict") for name in lengths]
+        rows.append(Row(judge, [*cells, *_costs(result)]))
+    for name, result in _baselines(results).items():
+        cells = [with_error(result["overall"], figure), *(_plain(result["overall"], other) for other in more)]
+        rows.append(Row(name, [*cells, *[Cell(NONE)] * (len(lengths) + 6)], is_judge=False))
+    headings = [
+        figure,
+        *more,
+        *lengths.values(),
+        "items",
+        "failed",
+        "unreadable",
+        "tokens",
+        "seconds",
+        "cost per 1,000",
+    ]
+    return Table(benchmark, headings, rows)
+
+
+def _costs(result: Mapping[str, Any]) -> list[Cell]:
+    cost, overall = result["cost"], result["overall"]
+    tokens = (cost["prompt_tokens_per_1000"] + cost["completion_tokens_per_1000"]) / 1000
+    price = cost.get("cost_per_1000")
+    return [
+        Cell(f"{overall['n']:,}"),
+        Cell(f"{overall['failed']:,}"),
+        share(cost["unreadable"]),
+        Cell(f"{tokens:,.0f}"),
+        Cell(f"{cost['request_seconds_per_1000'] / 1000:.2f}"),
+        Cell(NONE if price is None else f"{price:.3g}"),
+    ]
+
+
+def _subsets(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
+    names = list(next(iter(results.values()))["subsets"])
+
+    def row(name: str, result: Mapping[str, Any], is_judge: bool) -> Row:
+        return Row(name, [with_error(result["subsets"].get(subset), figure) for subset in names], is_judge)
+
+    rows = [row(judge, result, True) for judge, result in results.items()]
+    rows += [row(name, result, False) for name, result in _baselines(results).items()]
+    return Table(f"{benchmark} by subset: {figure}", names, rows)
+
+
+def _differences(benchmark: str, differences: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        Row(f"{one['judge']} over {one['other']}", [_signed(one["value"]), _interval(one["low"], one["high"])])
+        for one in differences
+    ]
+    return Table(f"{benchmark}: judges apart", ["difference", "95% interval"], rows)
+
+
+def _baselines(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    baselines: Mapping[str, Any] = next(iter(results.values()))["baselines"]
+    return baselines
+
+
+def _plain(result: Mapping[str, Any], figure: str) -> Cell:
+    value = result.get(figure)
+    return Cell(NONE if value is None else f"{value:.3f}")
+
+
+def _signed(value: float | None) -> Cell:
+    return Cell(NONE if value is None else f"{value:+.3f}")
+
+
+def _interval(low: float | None, high: float | None) -> Cell:
+    return Cell(NONE if low is None or high is None else f"{low:+.3f} to {high:+.3f}")

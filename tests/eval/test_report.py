@@ -1,0 +1,125 @@
+"""`flip eval report` as a user calls it: one page, no network, no way out for a judged text."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from made_up import judged, write_folder
+
+from open_instruct_flip.commands.main import run as flip
+
+HOSTILE = "</script><script>alert(1)</script><!-- \u2028 {{ 7 * 7 }} <img src=x onerror=alert(2)>"
+FIGURES = {"strict": 0.75, "official": 0.8, "se": 0.0625, "low": 0.6, "high": 0.9, "n": 4, "failed": 1}
+COST = {
+    "judgements": 10,
+    "unreadable": 0.125,
+    "prompt_tokens_per_1000": 100_000.0,
+    "completion_tokens_per_1000": 10_000.0,
+    "request_seconds_per_1000": 500.0,
+    "cost_per_1000": None,
+}
+SUMMARY = {
+    "results": {
+        "pairs": {
+            "flip": {
+                "overall": FIGURES,
+                "subsets": {"easy": FIGURES, "hard": {"strict": None, "n": 0, "failed": 3}},
+                "by_length": {"right_longer": FIGURES},
+                "cost": COST,
+                "baselines": {"random": {"overall": {"strict": 0.5, "official": 0.5}, "subsets": {}}},
+            }
+        }
+    },
+    "differences": {"pairs": [{"judge": "flip", "other": "pointwise", "value": 0.1, "low": -0.05, "high": 0.2}]},
+}
+
+
+class Page(HTMLParser):
+    """A page's elements, the cells of its tables, its scripts, and what a browser would fetch."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.cells, self.fetched, self.scripts = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.fetched += [value for name, value in attrs if name in ("src", "href") and not value.startswith("#")]
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] == "script" and self.scripts and not self.scripts[-1]:
+            self.scripts[-1] = data
+        elif self.cells:
+            self.cells[-1] += data
+
+
+@pytest.fixture
+def page(tmp_path):
+    def write(rows, summary=None):
+        folder = write_folder(tmp_path / "run", rows)
+        if summary:
+            (folder / "summary.json").write_text(json.dumps(summary))
+        assert flip(["eval", "report", str(folder)]) == 0
+        return Page((folder / "report.html").read_text())
+
+    return write
+
+
+def data_of(page):
+    return json.loads(page.scripts[0])
+
+
+def test_no_judged_text_becomes_markup(page):
+    hostile = dict.fromkeys(("response", "reply", "inferred_instruction", "subset", "item"), HOSTILE)
+    html = page([row | hostile for row in judged("1", "flip", [0.5, 0.4])])
+    assert len(html.scripts) == 2
+    assert "img" not in html.tags
+    item = data_of(html)["items"][0]
+    assert (item[1], item[2], item[4]) == (HOSTILE, HOSTILE, [HOSTILE, HOSTILE])
+
+
+def test_the_page_needs_no_network_and_its_script_writes_no_markup(page, tmp_path):
+    html = page(judged("1", "flip", [0.5, 0.4]), SUMMARY)
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert html.fetched == []
+    assert not re.search(r"https?:|@import|url\((?!#)|innerHTML|insertAdjacent|document\.write|eval\(", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_browsers_data_are_outcome_choice_and_judgements(page):
+    rows = judged("1", "flip", [0.5, 0.4]) + judged("1", "pointwise", [0.5, "unreadable_reply"])
+    data = data_of(page(rows))
+    assert data["voices"] == ["flip", "pointwise"]
+    assert data["items"][0][6] == [
+        [0, "right", 0, [[0.5], [0.4]]],
+        [1, "unreadable", None, [[0.5], [None, "unreadable_reply"]]],
+    ]
+
+
+def test_the_tables_show_the_summary_beside_the_baselines(page):
+    cells = [" ".join(cell.split()) for cell in page(judged("1", "flip", [0.5, 0.4]), SUMMARY).cells]
+    start = cells.index("flip")
+    expected = ["0.750 ± 0.062", "0.800", "0.750 ± 0.062", "4", "1", "12.5%", "110", "0.50", "–"]
+    assert cells[start + 1 : start + 10] == expected
+    start = cells.index("random")
+    assert cells[start + 1 : start + 3] == ["0.500", "0.500"]
+    assert "flip over pointwise" in cells
+    assert "-0.050 to +0.200" in " ".join(cells)
+
+
+def test_a_stopped_run_has_a_page_without_tables(page, tmp_path):
+    page(judged("1", "flip", [0.5, 0.4]))
+    assert "There is no summary.json" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_broken_summary_is_named(tmp_path, capsys, content):
+    folder = write_folder(tmp_path / "run", judged("1", "flip", [0.5, 0.4]))
+    (folder / "summary.json").write_text(content)
+    assert flip(["eval", "report", str(folder)]) == 2
+    assert str(folder / "summary.json") in capsys.readouterr().err
