@@ -10,6 +10,7 @@ COMPARE = ["matplotlib>=3.8", "numpy>=2.0", "jinja2>=3.1"]
 EVAL = ["numpy>=2.0"]
 TRACKING = ["wandb>=0.31", "wandb-workspaces>=0.4"]
 DATA = ["datasets>=3.0", "pyarrow>=15.0", "datasketch>=1.6"]
+REWARD_SERVER = ["fastapi>=0.115", "uvicorn>=0.54", "prometheus-client>=0.20", "transformers>=4.56"]
 RAY = ["ray[data]>=2.40"]
 EMBEDDING = ["sentence-transformers>=3.0"]
 SIMILARITY = ["sacrebleu>=2.4", "rouge-score>=0.1.2"]
@@ -30,6 +31,7 @@ DEV = [
     "ruff>=0.14",
     "mypy>=1.15",
     *SIMILARITY,
+    *REWARD_SERVER,
 ]
 
 setup(
@@ -64,6 +66,7 @@ setup(
         "similarity": SIMILARITY,
         "embedding": EMBEDDING,
         "ray": RAY,
+        "reward-server": REWARD_SERVER,
         "local": LOCAL,
         "dev": DEV,
     },

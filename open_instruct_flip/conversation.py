@@ -70,3 +70,26 @@ def hide_instruction(conversation: Sequence[Message], target: Target = "last_use
     if not system:
         raise UsageError("target 'system' infers the system prompt, but the conversation has none; use 'last_user'")
     return HiddenInstruction(tuple(m for m in conversation if m["role"] != "system"), "\n".join(system))
+
+
+def with_instruction(
+    conversation: Sequence[Message], instruction: str | None, target: Target = "last_user"
+) -> list[Message]:
+    """A conversation whose turn to be inferred reads `instruction`, where a trainer hands that over by itself.
+
+    Args:
+        conversation: The policy's prompt, which may wrap the instruction in other words; or nothing.
+        instruction: The exact instruction, such as an RLVR dataset's ground truth; None changes nothing.
+        target: Which turn it is.
+
+    Example:
+        >>> with_instruction([], "Hi")
+        [{'role': 'user', 'content': 'Hi'}]
+    """
+    if instruction is None:
+        return list(conversation)
+    if target == "system":
+        others = [turn for turn in conversation if turn["role"] != "system"]
+        return [{"role": "system", "content": instruction}, *others]
+    earlier = conversation[:-1] if conversation and conversation[-1]["role"] == "user" else conversation
+    return [*earlier, {"role": "user", "content": instruction}]

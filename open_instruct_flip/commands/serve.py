@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.options import config_options, with_judge_options
+from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.serve.config import ServerConfig
 from open_instruct_flip.serve.judge_server import JudgeServer
+from open_instruct_flip.serve.reward.config import RewardServerConfig, ServerFailureConfig
 
 
 @click.group()
 def serve() -> None:
-    """Servers: a judge model."""
+    """Servers: a judge model, and the rewards that a judge gives."""
 
 
 @serve.command()
@@ -43,3 +49,27 @@ def use_lines(server: JudgeServer) -> list[str]:
         f"flip score IN OUT {options}" + (f" --api_key_env {key}" if key else ""),
         f"{variables} bash scripts/train/grpo_flip.sh" + (f" --flip_api_key_env {key}" if key else ""),
     ]
+
+
+@serve.command()
+@config_options(server=RewardServerConfig, failures=ServerFailureConfig, client=ClientConfig)
+@with_judge_options
+def reward(
+    server: RewardServerConfig, failures: ServerFailureConfig, client: ClientConfig, judge_options: Mapping[str, Any]
+) -> None:
+    """Start a server that gives rewards to trainers, and keep it until Ctrl-C.
+
+    POST /v1/rewards takes groups of responses and gives what `flip score` writes; POST /get_reward speaks OpenRLHF's
+    form. /docs describes both, /metrics is for Prometheus.
+    """
+    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if not importlib.util.find_spec(name)]
+    if missing:
+        raise MissingDependencyError(f"{', '.join(missing)} not installed: {install_line('reward-server')}")
+    from open_instruct_flip.client.probe import check_endpoints
+    from open_instruct_flip.serve.reward.app import ServerSettings
+    from open_instruct_flip.serve.reward.run import run_server
+
+    settings = ServerSettings(server, client, judge_options, failures)
+    settings.judge()
+    check_endpoints(client)
+    run_server(settings)

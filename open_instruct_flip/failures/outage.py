@@ -46,12 +46,14 @@ class OutageGuard:
         config: How long to wait, and what becomes of failures.
         proven: Whether this judge is known to have answered, in whatever process: then a refusal (401, 403, 404) is an
             outage from the start, and not wrong use.
+        quiet: Log the kind of an error only: its detail may quote the judge's words, and these the text it was shown.
     """
 
-    def __init__(self, judge: Judge, config: FailureConfig, *, proven: bool = False) -> None:
+    def __init__(self, judge: Judge, config: FailureConfig, *, proven: bool = False, quiet: bool = False) -> None:
         self._judge = judge
         self._config = config
         self._proven = proven
+        self._quiet = quiet
         self._window = FailureWindow(config.failure_window, config.max_failure_rate)
         self._means: deque[float] = deque(maxlen=config.failure_window)
         self._trial = SharedTrial(judge)
@@ -101,7 +103,7 @@ class OutageGuard:
                     f"judge {self._place}; last error: {_last_error(rewards)}"
                 )
             if answered:
-                logger.warning("%s answers, but not about one group: %s", self._place, _last_error(rewards))
+                logger.warning("%s answers, but not about one group: %s", self._place, self._told_error(rewards))
                 return rewards
             rejected = _is_rejected(rewards)
             if attempts >= OWN_FAULT_AFTER or rejected:
@@ -157,8 +159,11 @@ class OutageGuard:
             self._silent_until = until
             logger.warning(
                 "%s; judge %s; waiting %.0f s more at most; last error: %s",
-                *(trouble, self._place, left_s, _last_error(rewards)),
+                *(trouble, self._place, left_s, self._told_error(rewards)),
             )
+
+    def _told_error(self, rewards: Sequence[Reward]) -> str:
+        return _last_error(rewards).partition(":")[0] if self._quiet else _last_error(rewards)
 
     def _tell_back(self) -> None:
         if self._silent_until:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
-import os
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -63,13 +61,6 @@ class ServerConfig:
         except ValueError as error:
             raise UsageError(f"--extra_args {self.extra_args!r} can't be parted into arguments: {error}") from error
 
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach the host."""
-        try:
-            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:  # a name
-            return False
-
 
 def choose_backend(config: ServerConfig) -> Backend:
     """The server program to run.
@@ -82,18 +73,6 @@ def choose_backend(config: ServerConfig) -> Backend:
     if backend == "transformers":
         _check_for_transformers(config)
     return backend
-
-
-def check_exposure(config: ServerConfig) -> None:
-    """Refuse a server that strangers could reach without a key, and a key that can't be had.
-
-    Raises:
-        UsageError: Naming the option.
-    """
-    if config.api_key_env and not os.environ.get(config.api_key_env):
-        raise UsageError(f"--api_key_env names {config.api_key_env}, which is not set or empty")
-    if not config.is_loopback() and not config.api_key_env:
-        raise UsageError(f"--host {config.host} can be reached from other machines: set --api_key_env as well")
 
 
 def _installed_backend(config: ServerConfig) -> Backend:

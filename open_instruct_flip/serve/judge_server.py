@@ -23,9 +23,9 @@ from typing import Self
 from open_instruct_flip.client.config import HOSTED_VLLM
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.serve.command import server_command, server_environment
-from open_instruct_flip.serve.config import ServerConfig, check_exposure, choose_backend
+from open_instruct_flip.serve.config import ServerConfig, choose_backend
 from open_instruct_flip.serve.model import model_folder, must_be_downloaded
-from open_instruct_flip.serve.ports import check_port, free_port, local_url, shared_url
+from open_instruct_flip.serve.ports import check_exposure, check_port, free_port, local_url, shared_url
 
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.2
@@ -66,7 +66,7 @@ class JudgeServer:
         self.config = config or ServerConfig()
         self._folder = model_folder(str(model))
         self.backend = choose_backend(self.config)
-        check_exposure(self.config)
+        check_exposure(self.config.host, self.config.api_key_env, "api_key_env")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.config.port or free_port(self.config.host)
         self.model_name = self._folder.name if self._folder else str(model)

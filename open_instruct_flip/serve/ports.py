@@ -1,7 +1,9 @@
-"""Ports and addresses of a server: which one is free, and where it is reached."""
+"""Ports and addresses of a server: which one is free, where it is reached, and by whom."""
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import socket
 
 from open_instruct_flip.errors import UsageError
@@ -26,6 +28,23 @@ def check_port(host: str, port: int) -> None:
     _bound(host, port).close()
 
 
+def check_exposure(host: str, key_env: str | None, option: str) -> None:
+    """Refuse a server that strangers could reach without a key, and a key that can't be had.
+
+    Args:
+        host: Address that the server listens on.
+        key_env: Name of the environment variable that holds the key.
+        option: Name of the option that names it.
+
+    Raises:
+        UsageError: Naming the option.
+    """
+    if key_env and not os.environ.get(key_env):
+        raise UsageError(f"--{option} names {key_env}, which is not set or empty")
+    if not key_env and not _is_loopback(host):
+        raise UsageError(f"--host {host} can be reached from other machines: set --{option} as well")
+
+
 def local_url(host: str, port: int) -> str:
     """The URL at which this machine reaches a server that listens on `host`."""
     return _url(WILDCARDS.get(host, host), port)
@@ -34,6 +53,14 @@ def local_url(host: str, port: int) -> str:
 def shared_url(host: str, port: int) -> str:
     """The URL at which other machines reach it too, as far as `host` allows."""
     return _url(_full_name() if host in WILDCARDS else host, port)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from upstream_double import DOUBLE, JudgeServer
 
-collect_ignore = ["open_instruct_double", "two_ranks.py"]  # programs of their own
+collect_ignore = ["open_instruct_double", "two_ranks.py", "verl_manager.py"]  # programs of their own
 
 PLUGIN = "open_instruct_flip.integrations.open_instruct"
 IMPORT_OPEN_INSTRUCT = {

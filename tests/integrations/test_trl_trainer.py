@@ -6,6 +6,7 @@ import pickle
 import pytest
 import tiny_grpo
 from judge_double import JudgeDouble
+from trl import RLOOTrainer
 
 from open_instruct_flip import FlipJudge
 from open_instruct_flip.integrations.trl import flip_reward
@@ -35,6 +36,14 @@ def test_each_judge_has_columns_of_its_own_under_its_name(step):
     assert (logged["flip/failure_rate"], logged["second/failure_rate"]) == (0.0, 1.0)
     assert (logged["second/parse_failure_rate"], logged["second/request_failure_rate"]) == (1.0, 0.0)
     assert len(trainer._logs["extra"]["flip/inferred_instruction"]) == 8
+
+
+def test_rloo_takes_the_same_reward_function(judge_double, tmp_path):
+    reward = flip_reward(FlipJudge(MODEL, judge_double().api_base), processing_class=tiny_grpo.tokenizer())
+    trainer = tiny_grpo.trainer([reward], tmp_path, kind=RLOOTrainer)
+    trainer.train()
+    assert tiny_grpo.logged(trainer)["rewards/flip/mean"] > 0
+    assert tiny_grpo.logged(trainer)["flip/failure_rate"] == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from open_instruct_flip.local.models import model_path
 
@@ -18,8 +18,11 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(model_path("policy"))
 
 
-def trainer(rewards: list[Any], out: Path, processing_class: Any = None, **options: Any) -> GRPOTrainer:
-    """A trainer that is ready for one step; `options` are those of GRPOConfig."""
+def trainer(
+    rewards: list[Any], out: Path, processing_class: Any = None, kind: type = GRPOTrainer, **options: Any
+) -> GRPOTrainer | RLOOTrainer:
+    """A trainer that is ready for one step; `options` are those of its configuration."""
+    config = RLOOConfig if kind is RLOOTrainer else GRPOConfig
     settings: dict[str, Any] = {
         "max_steps": 1,
         "per_device_train_batch_size": 8,
@@ -37,15 +40,15 @@ def trainer(rewards: list[Any], out: Path, processing_class: Any = None, **optio
         "model_init_kwargs": {"dtype": "float32"},
     }
     prompts = [[{"role": "user", "content": f"Name one use of {subject}."}] for subject in SUBJECTS]
-    return GRPOTrainer(
+    return kind(
         model=str(model_path("policy")),
         reward_funcs=rewards,
-        args=GRPOConfig(output_dir=str(out), **settings | options),
+        args=config(output_dir=str(out), **settings | options),
         train_dataset=Dataset.from_dict({"prompt": prompts}),
         processing_class=processing_class or tokenizer(),
     )
 
 
-def logged(of: GRPOTrainer) -> dict[str, Any]:
+def logged(of: GRPOTrainer | RLOOTrainer) -> dict[str, Any]:
     """What the step logged."""
     return of.state.log_history[0]

@@ -1,0 +1,1 @@
+"""A server that gives rewards to trainers over HTTP, with any judge."""

@@ -1,0 +1,62 @@
+"""Runs the application with uvicorn, in one process or in several, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from open_instruct_flip.serve.ports import check_exposure, check_port
+from open_instruct_flip.serve.reward.app import ServerSettings, make_app
+from open_instruct_flip.serve.reward.config import check_times
+from open_instruct_flip.serve.reward.metrics import SHARED_DIR
+from open_instruct_flip.serve.reward.openrlhf import load_tokenizer
+
+BACKLOG = 4096
+
+
+def run_server(settings: ServerSettings) -> None:
+    """Serve until SIGTERM or SIGINT; what is in flight then is finished first.
+
+    Raises:
+        UsageError: An option can't work, or the port is taken.
+    """
+    server = settings.server
+    check_times(server, settings.failures)
+    check_exposure(server.host, server.server_key_env, "server_key_env")
+    if server.tokenizer:
+        load_tokenizer(server.tokenizer)
+    check_port(server.host, server.port)
+    config = uvicorn.Config(
+        partial(make_app, settings),
+        factory=True,
+        host=server.host,
+        port=server.port,
+        workers=server.workers,
+        backlog=BACKLOG,
+        access_log=False,
+        log_level=logging.INFO,
+        timeout_graceful_shutdown=int(server.deadline_s) + 1,
+    )
+    if server.workers == 1:
+        uvicorn.Server(config).run()
+        return
+    with _shared_counts():
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+@contextmanager
+def _shared_counts() -> Iterator[None]:
+    """A folder in which the workers leave their counts. They are spawned, and so read where it is when they start."""
+    folder = os.environ.setdefault(SHARED_DIR, tempfile.mkdtemp(prefix="flip-reward-"))
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
