@@ -14,16 +14,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.probe import EndpointReport, probe
-from open_instruct_flip.conversation import Message
+from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import FlipError
+from open_instruct_flip.failures.proof import Proof, prove
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
 from open_instruct_flip.judges.flip import FlipJudge
-from open_instruct_flip.rewards import FailureKind, Reward
+from open_instruct_flip.rewards import REPLY_FAILURES
 
 State = Literal["ok", "warn", "fail"]
 
@@ -34,8 +36,6 @@ SLOW_ROUND_TRIP_S = 30.0
 IMPORT_TIMEOUT_S = 180.0
 TOOL_TIMEOUT_S = 30.0
 WANDB_HOST = "api.wandb.ai"
-SAMPLE: list[Message] = [{"role": "user", "content": "Name three primary colors."}]
-SAMPLE_RESPONSE = "The three primary colors are red, yellow and blue."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _versions() -> Check:
 
 
 def _judge(client: ClientConfig) -> Iterator[Check]:
-    """The endpoints, and one judgement through those that work."""
+    """The endpoints, and ten judgements through those that work."""
     if not client.llm_judge_model:
         yield Check("judge", "warn", "no judge given", "pass --llm_judge_model and --api_base to have it tried")
         return
@@ -78,7 +78,7 @@ def _judge(client: ClientConfig) -> Iterator[Check]:
         return
     yield from map(_endpoint, reports)
     if not reports or any(report.state == "ready" for report in reports):
-        yield _round_trip(client)
+        yield run_sync(_judgements(client))
 
 
 def _endpoint(report: EndpointReport) -> Check:
@@ -89,25 +89,34 @@ def _endpoint(report: EndpointReport) -> Check:
     return Check("endpoint", "ok", f"{report.url} {served} ({1000 * report.latency_s:.0f} ms)")
 
 
-def _round_trip(client: ClientConfig) -> Check:
+async def _judgements(client: ClientConfig) -> Check:
     judge = FlipJudge.from_options({}, client)
     try:
-        (reward,) = judge.score_sync(SAMPLE, [SAMPLE_RESPONSE])
+        proof = await prove(judge)
+        contract = await judge.contract()
     except FlipError as error:
-        return Check("round trip", "fail", str(error), "correct the option it names")
-    return _judgement(reward)
+        return Check("judgements", "fail", str(error), "correct the option it names")
+    except RequestFailed as error:
+        return Check("judgements", "fail", f"{error.kind}: {error.detail}", "see the judge server's log")
+    return _judged(proof, contract)
 
 
-def _judgement(reward: Reward) -> Check:
-    if reward.error in (FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPLY):
-        remedy = "try it a few times; a model that keeps doing this needs --reply_contract auto or is too small"
-        return Check("round trip", "warn", f"answered, but not as asked: {reward.detail}", remedy)
-    if reward.score is None:
-        return Check("round trip", "fail", f"{reward.error}: {reward.detail}", "see the judge server's log")
-    found = f"{reward.latency_s:.2f} s, F1 {reward.score:.2f}, inferred {reward.inferred_instruction!r:.80}"
-    if reward.latency_s > SLOW_ROUND_TRIP_S:
-        return Check("round trip", "warn", found, "a judge this slow holds up training: smaller model, or more servers")
-    return Check("round trip", "ok", found)
+def _judged(proof: Proof, contract: str) -> Check:
+    if proof.problem is not None:
+        found, _, remedy = proof.problem.rpartition("; ")
+        if proof.own[0].error not in (None, *REPLY_FAILURES):
+            found, remedy = proof.problem, "see the judge server's log"
+        return Check("judgements", "fail", found, remedy)
+    own, stray = proof.means
+    latency_s = fmean(reward.latency_s for reward in proof.own)
+    found = (
+        f"{proof.readable} of {len(proof.own)} built-in responses readable, mean F1 {own:.2f}, {stray:.2f} with their "
+        f"instructions exchanged; {latency_s:.2f} s each, contract {contract}"
+    )
+    if latency_s > SLOW_ROUND_TRIP_S:
+        remedy = "a judge this slow holds up training: smaller model, or more servers"
+        return Check("judgements", "warn", found, remedy)
+    return Check("judgements", "ok", found)
 
 
 def _open_files(max_concurrency: int) -> Check:

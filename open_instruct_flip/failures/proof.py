@@ -13,7 +13,7 @@ from statistics import fmean
 from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.judges.base import Judge
-from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, Reward
+from open_instruct_flip.rewards import REPLY_FAILURES, Reward
 
 ANSWERED = (
     ("Name three primary colors.", "The three primary colors are red, yellow and blue."),
@@ -22,8 +22,14 @@ ANSWERED = (
     ("Explain why the sky is blue.", "The sky is blue because air scatters blue light more than it scatters red."),
     ("List two advantages of public transport.", "Public transport has two advantages: less traffic, cleaner air."),
     ("Translate 'good morning' into Spanish.", "In Spanish, 'good morning' is 'buenos días'."),
-    ("How do plants make their food?", "Plants make their food by photosynthesis, from light, water and carbon dioxide."),
-    ("Give a tip for sleeping better at night.", "To sleep better at night, keep your bedroom dark and your phone away."),
+    (
+        "How do plants make their food?",
+        "Plants make their food by photosynthesis: from light, water and air.",
+    ),
+    (
+        "Give a tip for sleeping better at night.",
+        "To sleep better at night, keep your bedroom dark and quiet.",
+    ),
     ("Describe the job of a firefighter.", "The job of a firefighter is to put out fires and to rescue people."),
     ("Suggest a name for a coffee shop.", "A good name for a coffee shop would be The Morning Bean."),
 )
@@ -66,15 +72,10 @@ class Proof:
         own, stray = self.means
         if own <= stray:
             return (
-                f"it can't tell an answer from a stray one: mean reward {own:.2f} of {len(self.own)} built-in responses, "
-                f"{stray:.2f} with their instructions exchanged; try another judge model or --judge"
+                f"it can't tell an answer from a stray one: mean reward {own:.2f} of {len(self.own)} built-in "
+                f"responses, {stray:.2f} with their instructions exchanged; try another judge model or --judge"
             )
         return None
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether no request got through, so that nothing is known of the model."""
-        return all(reward.error in REQUEST_FAILURES for reward in self.own)
 
 
 async def prove(judge: Judge) -> Proof:

@@ -1,9 +1,9 @@
 """Judge prompts: text files in `prompts/`, filled in one pass, safe against the text they hold.
 
 A prompt is a pair of files, `<name>.system.txt` and `<name>.user.txt`. Placeholders are `{response}` and the
-like; `{{` and `}}` stand for literal braces. `{answer}` is the JSON object that the reply is
-to be. The system file holds nothing of a rollout, so that a server's prefix cache holds it once for all of them. Another folder can be given, with files of the same names or with the
-authors' names (`FLIP_SYSTEM.prompt`, `llmjudge_pointwise_rating_USER.prompt`, ...). Where a template has no
+like; `{{` and `}}` stand for literal braces. `{answer}` is the JSON object that the reply is to be. The system file
+holds nothing of a rollout, so that a server's prefix cache holds it once for all of them. Another folder can be given,
+with files of the same names or with the authors' names (`FLIP_SYSTEM.prompt`, ...). Where a template has no
 `{conversation}`, as none of the authors' has, earlier turns stand before it.
 """
 

@@ -5,7 +5,7 @@ import resource
 import sys
 
 import pytest
-from judge_double import JudgeDouble
+from judge_double import JudgeDouble, reading_reply
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.main import run
@@ -27,20 +27,20 @@ def checks(**options):
 
 
 def test_all_is_well(capsys):
-    with JudgeDouble() as server:
+    with JudgeDouble(reply=reading_reply) as server:
         code = run(["doctor", "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base])
     seen = capsys.readouterr().out
     assert code == 0, seen
-    assert "round trip" in seen
+    assert "judgements" in seen
 
 
 def test_a_working_judge_is_tried():
-    with JudgeDouble() as server:
+    with JudgeDouble(reply=reading_reply) as server:
         found = checks(llm_judge_model="hosted_vllm/judge", api_base=server.api_base)
-        assert server.num_requests == 1
-    assert (found["endpoint"].state, found["round trip"].state) == ("ok", "ok")
+    assert (found["endpoint"].state, found["judgements"].state) == ("ok", "ok")
     assert "serves judge" in found["endpoint"].found
-    assert "F1" in found["round trip"].found
+    assert "10 of 10" in found["judgements"].found
+    assert "contract free" in found["judgements"].found
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_a_working_judge_is_tried():
     [
         ({"models": ["other"]}, {}, "endpoint", "fail", "other"),
         ({"api_key": "right"}, {}, "endpoint", "fail", "API key"),
-        ({"fault": lambda number, body: 500}, {}, "round trip", "fail", "500"),
-        ({"reply": "I cannot say."}, {}, "round trip", "warn", "no instruction"),
+        ({"fault": lambda number, body: 500}, {}, "judgements", "fail", "500"),
+        ({"reply": "I cannot say."}, {}, "judgements", "fail", "no instruction"),
         ({}, {"llm_judge_model": "hosted_vllm/judge", "api_key_env": "NO_SUCH_KEY"}, "judge", "fail", "NO_SUCH_KEY"),
     ],
 )

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from open_instruct_flip.failures.proof import ANSWERED
+
 TEXT = "write a short poem about the warm soil of spring and name three causes why it may be lost"
 WORDS = TEXT.split()
 
@@ -23,6 +25,13 @@ def varied_reply(body: dict[str, Any]) -> str:
     chosen = zlib.crc32(body["messages"][-1]["content"].encode())
     instruction = " ".join(word for bit, word in enumerate(WORDS) if chosen >> bit & 1)
     return json.dumps({"reasoning": "by the words", "instruction": instruction or WORDS[0]})
+
+
+def reading_reply(body: dict[str, Any]) -> str:
+    """A reply of a judge that can read: it knows the built-in responses, and of others makes a `varied_reply`."""
+    shown = body["messages"][-1]["content"]
+    known = (instruction for instruction, response in ANSWERED if response in shown)
+    return next((json.dumps({"instruction": instruction}) for instruction in known), varied_reply(body))
 
 
 class JudgeDouble:

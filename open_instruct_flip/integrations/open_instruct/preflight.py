@@ -15,7 +15,7 @@ from open_instruct_flip.client.probe import probe
 from open_instruct_flip.client.together import together
 from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
-from open_instruct_flip.failures.trial import trial
+from open_instruct_flip.failures.proof import prove
 from open_instruct_flip.integrations.open_instruct.mixer import needed_judges
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions, our_flag_names
 from open_instruct_flip.integrations.open_instruct.policy import policy_opens_thinking
@@ -60,25 +60,25 @@ def read_flags(arguments: Sequence[str]) -> Any:
 
 
 async def ask_judges(judges: Sequence[type[Judge]], options: FlipOptions) -> None:
-    """Ask every endpoint for a verdict of each of these judges.
+    """Have each of these judges prove itself at every endpoint: see `failures.proof`.
 
     Raises:
-        UsageError: An endpoint can't be reached, does not serve the model, or gives no verdict of such a judge.
+        UsageError: An endpoint can't be reached, does not serve the model, or is no such judge.
     """
     endpoints = options.client.endpoints() if judges else ()
     problems = await together(_problem(judges, options, endpoint) for endpoint in endpoints)
     for endpoint, problem in zip(endpoints, problems, strict=True):
         if problem is not None:
             where = shown_url(endpoint or "its provider")
-            raise UsageError(f"the judge {options.client.llm_judge_model} at {where} gave no verdict {problem}")
+            raise UsageError(f"the judge {options.client.llm_judge_model} at {where} is no judge {problem}")
         logger.info("judge endpoint %s answers", shown_url(endpoint or "of its provider"))
 
 
 async def _problem(judges: Sequence[type[Judge]], options: FlipOptions, endpoint: str | None) -> str | None:
-    """As which judge this endpoint gives no verdict, and why; None when it gives those of all."""
+    """As which judge this endpoint is useless, and why; None when it serves for all."""
     client = dataclasses.replace(options.client, api_base=endpoint)
     for kind in judges:
-        reason = await _no_verdict(kind.from_config(options.judge_config(kind), client))
+        reason = await _uselessness(kind.from_config(options.judge_config(kind), client))
         if reason is not None:
             # What the endpoint says of itself explains more than a request that failed.
             reports = await probe(client)
@@ -86,9 +86,8 @@ async def _problem(judges: Sequence[type[Judge]], options: FlipOptions, endpoint
     return None
 
 
-async def _no_verdict(judge: Judge) -> str | None:
+async def _uselessness(judge: Judge) -> str | None:
     try:
-        rewards = await trial(judge)
+        return (await prove(judge)).problem
     except JudgeUnusableError as error:
         return str(error)
-    return None if any(r.error is None for r in rewards) else f"{rewards[0].error}: {rewards[0].detail}"
