@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -148,9 +149,9 @@ class LocalModel:
             logits = self._model(
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
-                past_key_values=cache,
                 use_cache=cache is not None,
                 logits_to_keep=length - first,
+                **{_cache_name(self._model): cache},
             ).logits
             return [_of_answer(logits[row], item, shared + first) for row, item in enumerate(batch)]
 
@@ -163,7 +164,7 @@ class LocalModel:
         if len(batch) == 1 or shared < MIN_SHARED:
             return 0, None
         prefix = torch.tensor([ids[:shared]], device=self._device)
-        cache = self._model(input_ids=prefix, use_cache=True, logits_to_keep=1).past_key_values
+        cache = self._model(input_ids=prefix, use_cache=True, logits_to_keep=1)[_cache_name(self._model)]
         if not _is_whole(cache):
             return 0, None
         cache.batch_repeat_interleave(len(batch))
@@ -199,6 +200,11 @@ def _of_answer(logits: torch.Tensor, item: Item, first: int) -> list[float]:
     answer = torch.tensor(item.ids[item.start :], device=logits.device)
     found: list[float] = torch.log_softmax(rows, -1).gather(-1, answer[:, None])[:, 0].tolist()
     return found
+
+
+def _cache_name(model: Any) -> str:
+    # transformers 5.24 renames it.
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _is_whole(cache: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from itertools import pairwise
 from statistics import fmean, pstdev
 
 import pytest
@@ -108,6 +109,6 @@ def test_what_can_not_be_mixed_is_refused() -> None:
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9))
 def test_standardised_keeps_the_order(values: list[float]) -> None:
     found = standardised(values)
-    for one, other in zip(values, values[1:], strict=False):
+    for one, other in pairwise(values):
         z, next_z = found[values.index(one)], found[values.index(other)]
         assert (z <= next_z) if one <= other else (z >= next_z)
