@@ -80,11 +80,13 @@ def pair_names() -> list[str]:
 
 def judge_options() -> list[JudgeOption]:
     """Every option of every judge, once, those of all judges first. A judge that can't be imported is left out."""
-    classes: list[type[Judge]] = [*importable_judges(), MixedJudge]
+    classes = list(importable_judges())
     having: dict[str, list[tuple[type[Judge], Field[Any]]]] = {}
     for judge in classes:
         for option in fields(judge.config_class):
             having.setdefault(option.name, []).append((judge, option))
+    for option in fields(MixedJudge.config_class):
+        having.setdefault(option.name, [(MixedJudge, option)])
     options = [_option(name, owners, len(classes)) for name, owners in having.items()]
     return sorted(options, key=lambda option: -len(option.judges))
 
