@@ -18,6 +18,9 @@ import pytest
 from judge_double import JudgeDouble
 from scored import command, read_jsonl, without_latency
 
+from open_instruct_flip.commands.main import run
+from open_instruct_flip.local.models import model_path
+
 Score = Callable[..., int]
 Start = Callable[..., JudgeDouble]
 ROWS = [{"prompt": f"write about soil {n}", "response": f"soil and loam {n}"} for n in range(12)]
