@@ -22,7 +22,9 @@ from open_instruct_flip.client.probe import EndpointReport, probe
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.rewards import FailureKind, Reward
 
 State = Literal["ok", "warn", "fail"]
@@ -90,8 +92,9 @@ def _endpoint(report: EndpointReport) -> Check:
 
 
 def _round_trip(client: ClientConfig) -> Check:
-    judge = FlipJudge.from_options({}, client)
+    kind: type[Judge] = LikelihoodJudge if client.in_process else FlipJudge
     try:
+        judge = kind.from_options({}, client)
         (reward,) = judge.score_sync(SAMPLE, [SAMPLE_RESPONSE])
     except FlipError as error:
         return Check("round trip", "fail", str(error), "correct the option it names")
@@ -104,7 +107,9 @@ def _judgement(reward: Reward) -> Check:
         return Check("round trip", "warn", f"answered, but not as asked: {reward.detail}", remedy)
     if reward.score is None:
         return Check("round trip", "fail", f"{reward.error}: {reward.detail}", "see the judge server's log")
-    found = f"{reward.latency_s:.2f} s, F1 {reward.score:.2f}, inferred {reward.inferred_instruction!r:.80}"
+    found = f"{reward.latency_s:.2f} s, reward {reward.score:.2f}"
+    if reward.inferred_instruction is not None:
+        found = f"{reward.latency_s:.2f} s, F1 {reward.score:.2f}, inferred {reward.inferred_instruction!r:.80}"
     if reward.latency_s > SLOW_ROUND_TRIP_S:
         return Check("round trip", "warn", found, "a judge this slow holds up training: smaller model, or more servers")
     return Check("round trip", "ok", found)
