@@ -43,7 +43,6 @@ def _digest_of_prompt(judge: Judge) -> str | None:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest() if texts else None
 
 
-
 def _version(package: str) -> str:
     try:
         return version(package)

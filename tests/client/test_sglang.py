@@ -98,7 +98,7 @@ async def test_other_requests_go_the_usual_way_and_the_key_goes_along(monkeypatc
     async with serving(sglang) as url:
         async with FlipJudge(**options(url)) as flip:
             assert (await flip.score(CONVERSATION, ["The soil."]))[0].score
-        assert sglang.asked == ["chat"]
+        assert set(sglang.asked) == {"chat"}
         async with LikelihoodJudge(**options(url, api_key_env="A_KEY")) as judge:
             assert (await judge.score(CONVERSATION, ["The soil."]))[0].score
     assert sglang.keys == {"Bearer secret"}

@@ -11,7 +11,7 @@ from statistics import fmean, pstdev
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
+from scripted_model import CONVERSATION, ENDPOINT, FREE, ScriptedModel
 
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.errors import UsageError
@@ -43,7 +43,7 @@ async def test_rewards_are_standardised_in_the_group_and_averaged(
     options: dict[str, str], weights: tuple[float, float], model: ScriptedModel
 ) -> None:
     model.answer = answers
-    rewards = await judge_class(MIXED)(**ENDPOINT, **options).score(CONVERSATION, ["good", "fair", "poor"])
+    rewards = await judge_class(MIXED)(**FREE, **options).score(CONVERSATION, ["good", "fair", "poor"])
     assert [r.score for r in rewards] == pytest.approx(expected([1.0, 0.5, 0.0], [0.8, 0.4, 0.6], weights))
     assert rewards[0].detail == "flip 1.0000, pointwise 0.8000"
     assert rewards[0].inferred_instruction == "Explain soil."
@@ -58,22 +58,22 @@ async def test_a_failed_part_fails_that_response_and_moves_no_other(model: Scrip
         return text
 
     model.answer = failing
-    good, fair, poor = await judge_class(MIXED)(**ENDPOINT).score(CONVERSATION, ["good", "fair", "poor"])
+    good, fair, poor = await judge_class(MIXED)(**FREE).score(CONVERSATION, ["good", "fair", "poor"])
     assert (fair.score, fair.error, fair.detail) == (None, FailureKind.TIMEOUT, "pointwise: no answer within 5 s")
     assert [good.score, poor.score] == pytest.approx(expected([1.0, 0.0], [0.8, 0.6]))
 
 
 async def test_a_part_without_spread_says_nothing(model: ScriptedModel) -> None:
     model.answer = lambda request: json.dumps({"score": 5}) if "score" in answers(request) else answers(request)
-    rewards = await judge_class(MIXED)(**ENDPOINT).score(CONVERSATION, ["good", "poor", "good", ""])
+    rewards = await judge_class(MIXED)(**FREE).score(CONVERSATION, ["good", "poor", "good", ""])
     z = standardised([1.0, 0.0, 1.0])
     assert [r.score for r in rewards] == pytest.approx([*(1 / (1 + math.exp(-value / 2)) for value in z), 0.0])
     assert [r.duplicate for r in rewards] == [False, False, True, False]
-    assert [r.score for r in await judge_class(MIXED)(**ENDPOINT).score(CONVERSATION, ["good", ""])] == [0.5, 0.0]
+    assert [r.score for r in await judge_class(MIXED)(**FREE).score(CONVERSATION, ["good", ""])] == [0.5, 0.0]
 
 
 async def test_a_group_of_one_can_not_be_standardised(model: ScriptedModel) -> None:
-    (reward,) = await judge_class(MIXED)(**ENDPOINT).score(CONVERSATION, ["good"])
+    (reward,) = await judge_class(MIXED)(**FREE).score(CONVERSATION, ["good"])
     assert reward.error is FailureKind.INVALID_INPUT
     assert model.requests == []
 
