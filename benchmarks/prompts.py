@@ -22,7 +22,7 @@ from typing import Any
 
 from report import machine, show, write
 
-from open_instruct_flip.eval.benchmarks import llmbar
+from open_instruct_flip.eval.benchmarks.llmbar import FOLDERS, LLMBar
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
@@ -116,7 +116,7 @@ def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
 
 def chosen_items(llmbar_dir: str, parity: int, per_subset: int) -> list[Item]:
     """The items of one parity within their subset, of each subset as many as wanted from the first on."""
-    numbered = ((int(item.id.rpartition("/")[2]), item) for item in llmbar.read(llmbar_dir))
+    numbered = ((int(item.id.rpartition("/")[2]), item) for item in LLMBar().read(llmbar_dir))
     return [item for number, item in numbered if number % 2 == parity and number // 2 < per_subset]
 
 
@@ -144,7 +144,7 @@ async def compare(args: argparse.Namespace) -> None:
         rows.append({"wording": name, **figures(pairs, time.perf_counter() - started)})
         print(rows[-1], flush=True)
         by_subset[name] = {
-            subset: figures([pair for pair in pairs if pair.item.subset == subset], 0.0) for subset in llmbar.FOLDERS
+            subset: figures([pair for pair in pairs if pair.item.subset == subset], 0.0) for subset in FOLDERS
         }
     show(f"{args.judge}, {len(items)} {args.half} pairs, {args.llm_judge_model}, {args.reply_contract}", rows)
     show("needs no judge", trivial(items))

@@ -24,7 +24,10 @@ from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.failures.proof import Proof, prove
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
+from open_instruct_flip.judges.asking import ReplyJudge
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.rewards import REPLY_FAILURES
 
 State = Literal["ok", "warn", "fail"]
@@ -90,10 +93,11 @@ def _endpoint(report: EndpointReport) -> Check:
 
 
 async def _judgements(client: ClientConfig) -> Check:
-    judge = FlipJudge.from_options({}, client)
+    kind: type[Judge] = LikelihoodJudge if client.in_process else FlipJudge
     try:
+        judge = kind.from_options({}, client)
         proof = await prove(judge)
-        contract = await judge.contract()
+        contract = f", contract {await judge.contract()}" if isinstance(judge, ReplyJudge) else ""
     except FlipError as error:
         return Check("judgements", "fail", str(error), "correct the option it names")
     except RequestFailed as error:
@@ -110,8 +114,8 @@ def _judged(proof: Proof, contract: str) -> Check:
     own, stray = proof.means
     latency_s = fmean(reward.latency_s for reward in proof.own)
     found = (
-        f"{proof.readable} of {len(proof.own)} built-in responses readable, mean F1 {own:.2f}, {stray:.2f} with their "
-        f"instructions exchanged; {latency_s:.2f} s each, contract {contract}"
+        f"{proof.readable} of {len(proof.own)} built-in responses readable, mean reward {own:.2f}, {stray:.2f} with "
+        f"their instructions exchanged; {latency_s:.2f} s each{contract}"
     )
     if latency_s > SLOW_ROUND_TRIP_S:
         remedy = "a judge this slow holds up training: smaller model, or more servers"

@@ -69,13 +69,20 @@ class ReplyCache:
         if found is None:
             return None
         kept = json.loads(found[0])
-        return Completion(tuple(kept["texts"]), tuple(kept["finish_reasons"]), Usage(), 0.0, kept["prompt_logprobs"])
+        return Completion(
+            tuple(kept["texts"]),
+            tuple(kept["finish_reasons"]),
+            Usage(),
+            prompt_logprobs=kept["prompt_logprobs"],
+            answer_length=kept.get("answer_length"),
+        )
 
     def _put(self, key: bytes, completion: Completion) -> None:
         kept = {
             "texts": completion.texts,
             "finish_reasons": completion.finish_reasons,
             "prompt_logprobs": completion.prompt_logprobs,
+            "answer_length": completion.answer_length,
         }
         self._open().execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, json.dumps(kept)))
 

@@ -10,7 +10,8 @@ from open_instruct_flip.checks import check_above_zero, check_zero_or_above
 from open_instruct_flip.client.urls import has_credentials, shown_url
 from open_instruct_flip.errors import UsageError
 
-TransportName = Literal["litellm", "direct"]
+TransportName = Literal["litellm", "direct", "local"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 HOSTED_VLLM = "hosted_vllm/"
 
 
@@ -43,18 +44,49 @@ class ClientConfig:
     judge_transport: TransportName = field(
         default="litellm",
         metadata={
-            "help": "litellm works for every provider; direct (hosted_vllm only) sends the same without importing it"
+            "help": "litellm works for every provider; direct (hosted_vllm only) sends the same without importing it; "
+            "local runs the model of a folder in this process, for the likelihood judge"
+        },
+    )
+    judge_device: str = field(
+        default="cpu", metadata={"help": "Where --judge_transport local runs the model, such as cpu or cuda:1"}
+    )
+    judge_dtype: DtypeName = field(
+        default="auto",
+        metadata={"help": "Its precision under --judge_transport local; auto: float32 on a CPU, else as stored"},
+    )
+    max_prompt_logprobs: int = field(
+        default=4,
+        metadata={
+            "help": "Requests in flight per process that ask a server for a prompt's log-probabilities: vLLM needs "
+            "memory for the whole vocabulary at each token of the prompt"
         },
     )
 
     def __post_init__(self) -> None:
-        check_above_zero(self, "max_concurrency", "timeout_s", "max_attempts")
+        check_above_zero(self, "max_concurrency", "timeout_s", "max_attempts", "max_prompt_logprobs")
         check_zero_or_above(self, "retry_wait_s")
         if self.judge_transport == "direct" and self.llm_judge_model and not self.hosted:
             raise UsageError(
                 f"--judge_transport direct works for {HOSTED_VLLM} models only, got {self.llm_judge_model}; "
                 "leave it at litellm"
             )
+        if self.in_process:
+            self._check_in_process()
+
+    def _check_in_process(self) -> None:
+        if self.hosted or self.api_base:
+            raise UsageError(
+                "--judge_transport local asks no server: leave --api_base out, and give the model's folder as "
+                f"--llm_judge_model, got {self.llm_judge_model}"
+            )
+        if self.cache_dir is not None:
+            raise UsageError("--judge_transport local keeps no answers: leave --cache_dir out")
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the model runs in this process, and no server is asked."""
+        return self.judge_transport == "local"
 
     @property
     def hosted(self) -> bool:
@@ -62,7 +94,7 @@ class ClientConfig:
         return self.llm_judge_model.startswith(HOSTED_VLLM)
 
     def endpoints(self) -> tuple[str | None, ...]:
-        """The URLs that requests go to; `(None,)` lets litellm's provider choose its own.
+        """The URLs that requests go to; `(None,)` lets litellm's provider choose its own, or stands for this process.
 
         Raises:
             UsageError: No model; or a hosted_vllm model without a URL, whose requests, prompts included,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.endpoints import Endpoint, Endpoints
+from open_instruct_flip.client.pace import Pace
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, Transport
 from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.errors import JudgeRefusedError
@@ -23,6 +24,7 @@ from open_instruct_flip.rewards import FailureKind
 if TYPE_CHECKING:
     from open_instruct_flip.client.direct_transport import DirectTransport
     from open_instruct_flip.client.litellm_transport import LitellmTransport
+    from open_instruct_flip.client.local_transport import LocalTransport
 
 STARTS_PER_TURN = 2
 """How many requests start in one turn of the event loop. A policy engine may run on it: hundreds that start at once, as
@@ -45,6 +47,8 @@ class Connections:
         self.users: weakref.WeakSet[object] = weakref.WeakSet()
         self._transport = transport
         self._slots = asyncio.Semaphore(self._config.max_concurrency)
+        self._prompt_slots = asyncio.Semaphore(self._config.max_prompt_logprobs)
+        self._pace = Pace(self._config.llm_judge_model)
         self._door = asyncio.Semaphore(STARTS_PER_TURN)
         self._closing = asyncio.Event()
         self._life = asyncio.create_task(self._live())
@@ -58,6 +62,15 @@ class Connections:
             request: What to send.
             tried: Endpoints that have failed this request; those chosen now are added.
         """
+        if not request.reads_prompt or self._config.in_process:
+            return await self._send(request, tried)
+        async with self._prompt_slots:
+            with self._pace.reading() as read:
+                completion = await self._send(request, tried)
+                read(completion.usage.prompt_tokens)
+                return completion
+
+    async def _send(self, request: ChatRequest, tried: list[Endpoint]) -> Completion:
         async with self._slots:
             async with self._door:
                 await asyncio.sleep(0)
@@ -103,7 +116,8 @@ class Connections:
     async def _answer(self, request: ChatRequest, url: str | None) -> Completion:
         limit_s = self._config.timeout_s
         try:
-            async with asyncio.timeout(limit_s):
+            # In this process, what waits for its turn is not late.
+            async with asyncio.timeout(None if self._config.in_process else limit_s):
                 return await self._transport.complete(request, url, limit_s)
         except TimeoutError as error:
             where = shown_url(url or self._config.llm_judge_model)
@@ -147,7 +161,7 @@ async def join(config: ClientConfig, user: object) -> Connections:
         transport_class = await asyncio.to_thread(_transport_class, config)
         if key not in _OPEN:
             _forget_closed_loops()
-            _OPEN[key] = Connections(key, _with_cache(transport_class(config), config))
+            _OPEN[key] = Connections(key, _with_cache(_with_sglang(transport_class(config), config), config))
     _OPEN[key].users.add(user)
     return _OPEN[key]
 
@@ -177,7 +191,11 @@ def _close_running_loops() -> None:
                 closing.result(timeout=EXIT_TIMEOUT_S)
 
 
-def _transport_class(config: ClientConfig) -> type[DirectTransport] | type[LitellmTransport]:
+def _transport_class(config: ClientConfig) -> type[DirectTransport] | type[LitellmTransport] | type[LocalTransport]:
+    if config.in_process:
+        from open_instruct_flip.client.local_transport import LocalTransport
+
+        return LocalTransport
     if config.judge_transport == "direct":
         from open_instruct_flip.client.direct_transport import DirectTransport
 
@@ -186,6 +204,14 @@ def _transport_class(config: ClientConfig) -> type[DirectTransport] | type[Litel
 
     load_litellm()
     return LitellmTransport
+
+
+def _with_sglang(transport: Transport, config: ClientConfig) -> Transport:
+    if not config.hosted:
+        return transport
+    from open_instruct_flip.client.sglang_transport import SglangTransport
+
+    return SglangTransport(transport, config)
 
 
 def _with_cache(transport: Transport, config: ClientConfig) -> Transport:

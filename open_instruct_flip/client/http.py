@@ -44,6 +44,20 @@ async def post_chat(
         JudgeRefusedError: The server knows no such model or URL, or refuses the key.
         JudgeUnusableError: The server can't do what is asked.
     """
+    answer = await post_json(session, url, headers, body, where=where, model=body["model"])
+    if "choices" not in answer:
+        raise _no_completion(f"{where} answered with something that is no chat completion: {str(answer)[:120]!r}")
+    return read_completion(answer, where=where)
+
+
+async def post_json(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str], body: dict[str, Any], *, where: str, model: str
+) -> dict[str, Any]:
+    """Send a JSON body once and read the JSON object that comes back; see `post_chat`.
+
+    Args:
+        model: The judge model, as messages name it.
+    """
     headers = {"Content-Type": "application/json", **headers}
     if has_credentials(url):
         del headers["Authorization"]
@@ -58,11 +72,11 @@ async def post_chat(
     except aiohttp.ClientError as error:
         raise _no_completion(f"{where} answered with broken HTTP: {error}") from error
     if answer.status != 200:
-        model, wait_s = body["model"], _retry_after_s(answer)
+        wait_s = _retry_after_s(answer)
         raise status_failure(
             answer.status, content.decode("utf-8", "replace"), where=where, model=model, retry_after_s=wait_s
         )
-    return read_completion(_parse(content, where=where), where=where)
+    return _parse(content, where=where)
 
 
 def _parse(content: bytes, *, where: str) -> dict[str, Any]:
@@ -71,7 +85,7 @@ def _parse(content: bytes, *, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         shown = content[:120].decode("utf-8", "replace")
         raise _no_completion(f"{where} answered with something that is no JSON: {shown!r} ({error})") from error
-    if not isinstance(answer, dict) or "choices" not in answer:
+    if not isinstance(answer, dict):
         shown = content[:120].decode("utf-8", "replace")
         raise _no_completion(f"{where} answered with something that is no chat completion: {shown!r}")
     return answer

@@ -16,6 +16,7 @@ import aiohttp
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.litellm_transport import check_provider
+from open_instruct_flip.client.local_model import check_model
 from open_instruct_flip.client.together import together
 from open_instruct_flip.client.urls import has_credentials, shown_url
 from open_instruct_flip.errors import JudgeUnusableError
@@ -55,6 +56,9 @@ class EndpointReport:
 
 def check_endpoints(config: ClientConfig) -> list[EndpointReport]:
     """`probe`, with what is found judged: see `require_usable`. For code without an event loop."""
+    if config.in_process:
+        check_model(config)
+        return []
     reports = run_sync(probe(config))
     require_usable(reports)
     check_provider(config.llm_judge_model)

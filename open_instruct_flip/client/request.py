@@ -13,6 +13,10 @@ from open_instruct_flip.rewards import FailureKind, Usage
 CONTINUED_TURN = {"add_generation_prompt": False, "continue_final_message": True}
 """Fields of vLLM's body: the last message is an assistant's turn left open, which the answer goes on with."""
 
+PROMPT_LOGPROBS = {"prompt_logprobs": 0, **CONTINUED_TURN}
+"""Fields of vLLM's body that ask for the log-probabilities of the prompt's own tokens, the open last turn's among
+them: no end-of-turn token follows it. Every transport that can answer this understands these fields."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
@@ -37,6 +41,11 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     response_format: dict[str, Any] | None = None
     extra_body: dict[str, Any] | None = None
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether it asks for the log-probabilities of the prompt's tokens."""
+        return "prompt_logprobs" in (self.extra_body or {})
 
     def parameters(self) -> dict[str, Any]:
         """The request as keyword arguments of an OpenAI-style call, without the fields that are not set."""
@@ -63,7 +72,9 @@ class Completion:
         finish_reasons: Why each answer ended, "stop" or "length" as a rule.
         usage: Tokens of the request, with all attempts counted as requests.
         latency_s: Seconds the successful request took.
-        prompt_logprobs: vLLM's log-probabilities of the prompt's tokens, where asked for.
+        prompt_logprobs: Log-probabilities of the prompt's tokens in vLLM's form, where asked for: of each token a
+            mapping from its id to `{"logprob": ...}`, or None where it has none. Of its last ones at least.
+        answer_length: How many of them are the open last turn's, where the transport knows: the last ones.
     """
 
     texts: tuple[str, ...]
@@ -71,6 +82,7 @@ class Completion:
     usage: Usage
     latency_s: float = 0.0
     prompt_logprobs: Sequence[Any] | None = None
+    answer_length: int | None = None
 
 
 class RequestFailed(FlipError):

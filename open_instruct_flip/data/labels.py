@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
-from open_instruct_flip.judges.registry import importable_judges
+from open_instruct_flip.judges.registry import importable_judges, judge_class, pair_names
 
 FLIP_LABEL = FlipJudge.label()
 BASELINE_LABEL = "general-quality"
@@ -24,13 +25,17 @@ OPEN_INSTRUCT_LABELS = frozenset(
 
 
 def known_labels() -> frozenset[str]:
-    """The labels of Open Instruct's verifiers and of every judge of the registry, other packages' judges included."""
-    return OPEN_INSTRUCT_LABELS | {judge.label() for judge in importable_judges()}
+    """The labels of Open Instruct's verifiers and of every judge of the registry, mixtures of two included."""
+    return OPEN_INSTRUCT_LABELS | {judge.label() for judge in _judges()}
 
 
 def labels_of_hidden_instructions() -> frozenset[str]:
     """Labels whose ground truth is the instruction itself; for other labels it may be a reference answer."""
-    return frozenset(judge.label() for judge in importable_judges() if not judge.sees_instruction)
+    return frozenset(judge.label() for judge in _judges() if not judge.sees_instruction)
+
+
+def _judges() -> list[type[Judge]]:
+    return [*importable_judges(), *map(judge_class, pair_names())]
 
 
 def served_labels(labels: Iterable[str], remap_verifier: str | None = None) -> dict[str, str]:

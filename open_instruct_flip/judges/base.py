@@ -33,17 +33,20 @@ class Judge(ABC):
     Attributes:
         name: What commands and trainers call this judge.
         config_class: The dataclass with this judge's options.
-        sees_instruction: Whether its prompt holds the instruction. FLIP's must not.
+        sees_instruction: Whether its prompt holds the instruction. FLIP's must not. Where that depends on an option,
+            each judge says it of itself, and the class the stricter answer: False.
         infers_instruction: Whether its rewards hold the instruction that it has inferred.
         compares_group: Whether a reward depends on the group's other responses.
+        runs_in_process: Whether it works with `--judge_transport local`, where nothing is written, only read.
         nothing_said: The reward of a response without an answer, which no judge is asked about.
     """
 
     name: ClassVar[str]
     config_class: ClassVar[type[JudgeConfig]] = JudgeConfig
-    sees_instruction: ClassVar[bool] = True
+    sees_instruction: bool = True
     infers_instruction: ClassVar[bool] = False
     compares_group: ClassVar[bool] = False
+    runs_in_process: ClassVar[bool] = False
     nothing_said: ClassVar[Reward] = Reward(score=0.0)
 
     config: JudgeConfig
@@ -92,6 +95,10 @@ class Judge(ABC):
         return f"general-{cls.name}"
 
     def _configure(self, config: JudgeConfig, client: ClientConfig) -> None:
+        if client.in_process and not self.runs_in_process:
+            raise UsageError(
+                f"the {self.name} judge needs a server: --judge_transport local is for the likelihood judge alone"
+            )
         self.config = config
         self.client = JudgeClient(client)
         self.check()
@@ -113,6 +120,10 @@ class Judge(ABC):
         if files is None:
             raise NotImplementedError(f"the {self.name} judge has no prompt files")
         return load_prompt(files, self.config.prompt_dir)
+
+    def prompt_texts(self) -> tuple[str, ...]:
+        """The templates that this judge's rewards depend on."""
+        return () if self.prompt_files() is None else (self.prompt.system, self.prompt.user)
 
     @property
     def target(self) -> Target:

@@ -8,10 +8,12 @@ from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from itertools import permutations
 from typing import Any, get_type_hints
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.mixed import JOINT, MixedJudge, mixed
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +50,13 @@ def judge_names() -> list[str]:
 
 
 def judge_class(name: str) -> type[Judge]:
-    """The judge type of that name.
+    """The judge type of that name; of several names with a + between them, the mixture of those judges.
 
     Raises:
         UsageError: There is none, or its package can't be imported.
     """
+    if JOINT in name:
+        return mixed(*_parts(name))
     if name in _OURS:
         module, attribute = _OURS[name].split(":")
         ours: type[Judge] = getattr(import_module(module), attribute)
@@ -62,6 +66,18 @@ def judge_class(name: str) -> type[Judge]:
     raise UsageError(f"no judge is called {name!r}; there are {', '.join(judge_names())}")
 
 
+def _parts(name: str) -> list[type[Judge]]:
+    names = name.split(JOINT)
+    if len(set(names)) < len(names):
+        raise UsageError(f"the mixed judge {name!r} names a judge twice; weight it with --mixture_weights")
+    return [judge_class(part) for part in names]
+
+
+def pair_names() -> list[str]:
+    """The names of all mixtures of two judges, in either order."""
+    return [JOINT.join(pair) for pair in permutations([judge.name for judge in importable_judges()], 2)]
+
+
 def judge_options() -> list[JudgeOption]:
     """Every option of every judge, once, those of all judges first. A judge that can't be imported is left out."""
     classes = list(importable_judges())
@@ -69,6 +85,8 @@ def judge_options() -> list[JudgeOption]:
     for judge in classes:
         for option in fields(judge.config_class):
             having.setdefault(option.name, []).append((judge, option))
+    for option in fields(MixedJudge.config_class):
+        having.setdefault(option.name, [(MixedJudge, option)])
     options = [_option(name, owners, len(classes)) for name, owners in having.items()]
     return sorted(options, key=lambda option: -len(option.judges))
 

@@ -39,10 +39,8 @@ def check_cache(judge: Judge) -> None:
 
 
 def _digest_of_prompt(judge: Judge) -> str | None:
-    if judge.prompt_files() is None:
-        return None
-    texts = (judge.prompt.system, judge.prompt.user)
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
+    texts = judge.prompt_texts()
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest() if texts else None
 
 
 def _version(package: str) -> str:

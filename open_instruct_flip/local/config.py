@@ -15,7 +15,10 @@ class LocalConfig:
 
     judge: str = field(
         default="flip",
-        metadata={"help": "Judge that gives the rewards; the model that ships knows the prompts of flip and pointwise"},
+        metadata={
+            "help": "Judge that gives the rewards; the model that ships knows the prompts of flip and pointwise; "
+            "likelihood runs in this process unless a vLLM server is named"
+        },
     )
     steps: int = field(default=60, metadata={"help": "Training steps"})
     seed: int = field(default=1, metadata={"help": "Seed of the run"})

@@ -89,7 +89,12 @@ def _model(given: str | None, name: str) -> Path:
 
 def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge]:
     """The judge, for as long as its server runs: one of its own unless one is given."""
-    judge_class(config.judge)
+    kind = judge_class(config.judge)
+    if kind.runs_in_process and not config.judge_url and not config.vllm_python and config.backend == "transformers":
+        # `transformers serve` returns no log-probabilities of a prompt.
+        client = ClientConfig(str(_model(config.judge_model, "judge")), judge_transport="local")
+        check_endpoints(client)
+        return nullcontext(kind.from_options({}, client))
     if config.judge_url:
         model = _given_judge(config)
         check_endpoints(_client(model, config.judge_url))

@@ -10,6 +10,7 @@ from judge_double import JudgeDouble, reading_reply
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.doctor import examine
+from open_instruct_flip.local.models import model_path
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,13 @@ def test_all_is_well(capsys):
     seen = capsys.readouterr().out
     assert code == 0, seen
     assert "judgements" in seen
+
+
+def test_a_model_in_this_process_is_tried_as_the_judge_that_can_use_it():
+    pytest.importorskip("transformers")
+    found = checks(llm_judge_model=str(model_path("judge")), judge_transport="local")
+    assert (found["judgements"].state, "reward 0." in found["round trip"].found) == ("ok", True)
+    assert checks(llm_judge_model="./no/such/model", judge_transport="local")["judgements"].state == "fail"
 
 
 def test_a_working_judge_is_tried():

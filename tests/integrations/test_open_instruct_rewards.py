@@ -287,6 +287,15 @@ async def test_listwise_ranks_the_whole_group(open_instruct, judge_server):
     assert metrics["objective/general-listwise_reward"] == pytest.approx(1.0 / 3)
 
 
+async def test_a_mixture_of_two_judges_is_a_label_like_any_other(open_instruct, judge_server):
+    judge_server.reply = lambda body: json.dumps({"instruction": INSTRUCTION, "score": 7})
+    config = make_config(open_instruct, judge_server.url, {"flip_reply_contract": "free"}, verification_reward=1.0)
+    scores, metrics = await reward(config, ["a", "b", "c"], label="general-flip+pointwise")
+    assert scores == [0.5] * 3  # no part tells them apart
+    assert metrics["objective/general-flip+pointwise_reward"] == 0.5
+    assert len(judge_server.bodies) == 6
+
+
 @pytest.mark.parametrize(
     ("guard", "score", "shown"),
     [("off", 1.0, True), ("penalize", 0.5, True), ("mask", 1.0, False)],

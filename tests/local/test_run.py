@@ -49,6 +49,17 @@ def test_a_run_leaves_its_curve_its_policy_and_no_process(judge, tmp_path):
     assert not _listens(_port(out))
 
 
+def test_likelihood_reads_in_the_process_of_the_run(tmp_path):
+    out = tmp_path / "likelihood"
+    done = flip(*TRAIN, "--judge", "likelihood", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    rewards = [row for row in rows if "reward" in row]
+    assert len(rewards) == 2
+    assert all(0 < row["reward"] < 1 and row["judge_failure_rate"] == 0 for row in rewards)
+    assert not (out / "judge_server.log").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -18,6 +18,9 @@ import pytest
 from judge_double import JudgeDouble
 from scored import command, read_jsonl, without_latency
 
+from open_instruct_flip.commands.main import run
+from open_instruct_flip.local.models import model_path
+
 Score = Callable[..., int]
 Start = Callable[..., JudgeDouble]
 ROWS = [{"prompt": f"write about soil {n}", "response": f"soil and loam {n}"} for n in range(12)]
@@ -300,3 +303,15 @@ def test_a_terminal_that_knows_only_ascii_gets_an_answer(tmp_path: Path, source:
     ended = in_a_process(["data", "validate", str(path)], stdout=subprocess.PIPE, env=environment)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr.decode()
+
+
+def test_likelihood_scores_a_file_without_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    responses = ["A poem about the soil.", "Rain."]
+    source.write_text(json.dumps({"prompt": "Write a short poem about the soil.", "responses": responses}) + "\n")
+    judge = ["--judge_transport", "local", "--llm_judge_model", str(model_path("judge"))]
+    assert run(["score", str(source), str(out), "--judge", "likelihood", "--normalise", "mean", *judge]) == 0
+    assert all(0 < row["reward"] < 1 and row["error"] is None for row in read_jsonl(out))
+    assert run(["score", str(source), str(tmp_path / "other.jsonl"), *judge]) == 2
+    assert "the flip judge needs a server" in capsys.readouterr().err

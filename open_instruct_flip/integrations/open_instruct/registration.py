@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from open_instruct_flip.errors import MissingDependencyError
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
-from open_instruct_flip.judges.registry import judge_names
+from open_instruct_flip.judges.registry import judge_names, pair_names
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def register() -> None:
     from open_instruct_flip.integrations.open_instruct.reward_function import FlipRewardConfig
     from open_instruct_flip.integrations.open_instruct.streaming_config import FlipStreamingDataLoaderConfig
 
-    ours = judge_names()
+    ours = [*judge_names(), *pair_names()]
     for name in ours:
         if name in judge_utils.JUDGE_PROMPT_MAP:
             logger.warning(
