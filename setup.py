@@ -55,6 +55,7 @@ setup(
             "eval/report/*.css",
             "eval/report/*.js",
             "local/models/**/*",
+            "local/prompts/*.txt",
         ]
     },
     install_requires=CORE,

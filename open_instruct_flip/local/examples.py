@@ -7,12 +7,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.pointwise import PointwiseJudge
 from open_instruct_flip.judges.response import ResponseJudge
 from open_instruct_flip.local import world
+from open_instruct_flip.local.models import TRAINED_FOR
 from open_instruct_flip.local.world import CONSTRAINTS, Spec
 
 # What an untrained policy does whatever it is asked; it still does the family's task, in the family's first form.
@@ -115,7 +117,7 @@ def pointwise_reply(spec: Spec, response: str) -> str:
 
 
 def judge_messages(kind: str, response: str, instruction: str, short: bool) -> list[Message]:
-    """The chat that asks a judge: this package's own prompt, or a short stand-in for the first stage of training."""
+    """The chat that asks a judge: the prompt in `prompts/`, or a short stand-in for the first stage of training."""
     if short:
         asked = response if kind == "flip" else f"{instruction}\n\n{response}"
         return [user_turn(f"{kind}\n{asked}")]
@@ -126,7 +128,7 @@ def judge_messages(kind: str, response: str, instruction: str, short: bool) -> l
 @lru_cache
 def _asked_judge(kind: str) -> ResponseJudge:
     """A judge that is only ever asked for its prompts."""
-    nowhere = {"model": "hosted_vllm/judge", "api_base": "http://127.0.0.1:9/v1"}
+    nowhere: dict[str, Any] = {"model": "hosted_vllm/judge", "api_base": "http://127.0.0.1:9/v1", **TRAINED_FOR}
     return FlipJudge(**nowhere) if kind == "flip" else PointwiseJudge(**nowhere)
 
 

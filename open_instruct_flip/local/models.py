@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SHIPPED = Path(__file__).with_name("models")
+TRAINED_JUDGES = ("flip", "pointwise")
+TRAINED_FOR: dict[str, Any] = {
+    "prompt_dir": str(Path(__file__).with_name("prompts")),
+    "reasoning": True,
+    "reply_contract": "free",
+}
+"""How a judge model of this profile is asked: it knows these prompts word for word, and no others."""
 VOCABULARY = 2_048
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("system", "user", "assistant")

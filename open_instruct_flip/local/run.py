@@ -16,14 +16,13 @@ from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
 from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.integrations.trl import flip_reward
-from open_instruct_flip.judges.asking import ReplyJudge
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.local import world
 from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.dataset import read_dataset
 from open_instruct_flip.local.interrupts import interruptible
-from open_instruct_flip.local.models import model_path
+from open_instruct_flip.local.models import TRAINED_FOR, TRAINED_JUDGES, model_path
 from open_instruct_flip.local.run_folder import run_folder
 from open_instruct_flip.serve.config import ServerConfig
 from open_instruct_flip.serve.judge_server import JudgeServer
@@ -120,8 +119,8 @@ def _given_judge(config: LocalConfig) -> str:
 
 def _judge_at(config: LocalConfig, model: str, url: str) -> Judge:
     judge = judge_class(config.judge)
-    limits = {"max_tokens": MAX_REPLY_TOKENS} if issubclass(judge, ReplyJudge) else {}
-    return judge.from_options(limits, _client(model, url))
+    trained = {"max_tokens": MAX_REPLY_TOKENS, **TRAINED_FOR} if judge.name in TRAINED_JUDGES else {}
+    return judge.from_options(trained, _client(model, url))
 
 
 def _client(model: str, url: str) -> ClientConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from upstream_double import DOUBLE, inferred
+from upstream_double import DOUBLE
 
 import open_instruct_flip
 from open_instruct_flip.integrations.open_instruct.launcher import main
@@ -172,7 +172,7 @@ def test_every_endpoint_is_asked_and_the_dead_one_named(launch, judge_server, da
     assert "TRAINED" not in done.stdout
 
 
-@pytest.mark.parametrize(("answer", "words"), [(404, "404"), ("gibberish", "unreadable_reply"), (401, "401")])
+@pytest.mark.parametrize(("answer", "words"), [(404, "404"), ("gibberish", "could be read"), (401, "401")])
 def test_judge_that_does_not_answer_right_is_refused(launch, judge_server, dataset, answer, words):
     judge_server.reply = lambda body: answer
     done = launch(*flags(judge_server, dataset(row())))
@@ -192,11 +192,11 @@ def test_model_that_is_not_served_is_named_with_those_that_are(launch, judge_ser
 
 
 def test_the_judges_that_the_labels_ask_for_are_asked_and_no_other(launch, judge_server, dataset):
-    judge_server.reply = lambda body: json.dumps({"instruction": "Name lakes", "score": 7})
     folder = dataset(row(), row(label="general-quality"), row(label="to-the-baseline"))
     done = launch(*flags(judge_server, folder), "--remap_verifier", "to-the-baseline=general-pointwise")
     assert done.returncode == 0, done.stderr
-    system_prompts = {body["messages"][0]["content"] for body in judge_server.bodies}
+    firsts = [body["messages"][0] for body in judge_server.bodies]
+    system_prompts = {first["content"] for first in firsts if first["role"] == "system"}
     assert len(system_prompts) == 2  # FLIP's and the pointwise judge's
 
 
@@ -232,7 +232,8 @@ def test_judges_of_other_packages_serve_their_labels_and_a_broken_one_is_one_lin
         "class CoinJudge(Judge):\n"
         "    name = 'coin'\n"
         "    async def score_group(self, conversation, responses):\n"
-        "        return [Reward(score=0.5) for _ in responses]\n"
+        "        known = set(conversation[-1]['content'].split())\n"
+        "        return [Reward(score=float(not known.isdisjoint(response.split()))) for response in responses]\n"
     )
     info = tmp_path / "coin_judge-1.0.dist-info"
     info.mkdir()
@@ -275,7 +276,6 @@ def test_a_template_that_can_not_be_rendered_is_one_warning(launch, judge_server
 
 
 def test_judge_made_for_scores_only_passes(launch, judge_server, dataset):
-    judge_server.reply = lambda body: json.dumps({"reasoning": "fine", "score": 7})
     assert launch(*flags(judge_server, dataset(row(label="general-pointwise")))).returncode == 0
 
 
@@ -298,7 +298,6 @@ def test_checks_can_be_switched_off(launch, judge_server, dataset):
 
 
 def test_reason_why_training_stopped_is_the_last_line_and_the_exit_code(launch, judge_server, dataset):
-    judge_server.reply = lambda body: inferred("x")
     reason = "training stops: the judge can't be reached"
     done = launch(*flags(judge_server, dataset(row())), "--fail_with", reason)
     assert done.returncode == 1

@@ -24,6 +24,7 @@ def make_config(open_instruct, url, flags=None, **fields):
     from open_instruct import data_loader
 
     options = {"llm_judge_model": "hosted_vllm/judge", "flip_api_base": url, "flip_max_attempts": 1}
+    options |= {"flip_reply_contract": "free"}
     streaming = data_loader.StreamingDataLoaderConfig(**options | (flags or {}))
     verifiers = open_instruct.ground_truth_utils.build_all_verifiers(SimpleNamespace(seed=1), streaming)
     return open_instruct.ground_truth_utils.RewardConfig(verifier_functions=verifiers, **fields)

@@ -15,7 +15,7 @@ from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.listwise import ListwiseJudge
 
 MODEL = "hosted_vllm/judge"
-DIRECT = {"judge_transport": "direct"}
+DIRECT = {"judge_transport": "direct", "reply_contract": "free"}
 
 
 class Noted:

@@ -11,14 +11,28 @@ from typing import Any
 
 from aiohttp import web
 
+from open_instruct_flip.failures.proof import ANSWERED
+
 DOUBLE = Path(__file__).parent / "open_instruct_double"
+
+
+def inferred(instruction: str) -> str:
+    """A FLIP judge's reply."""
+    return json.dumps({"reasoning": "it shows", "instruction": instruction})
+
+
+def reads(body: dict[str, Any]) -> str:
+    """The reply of a FLIP or pointwise judge that proves itself, and says one thing of all other responses."""
+    shown = body["messages"][-1]["content"]
+    known = [instruction for instruction, response in ANSWERED if response in shown] or ["say hi"]
+    return json.dumps({"instruction": known[0], "score": 9 if known[0] in shown else 2})
 
 
 class JudgeServer:
     """An OpenAI-compatible server in a thread. `reply` makes the answer's text, or a status, from a request's body."""
 
     def __init__(self, port: int = 0) -> None:
-        self.reply: Callable[[dict[str, Any]], str | int] = lambda body: inferred("say hi")
+        self.reply: Callable[[dict[str, Any]], str | int] = reads
         self.bodies: list[dict[str, Any]] = []
         self.port = port
         self._loop = asyncio.new_event_loop()
@@ -68,8 +82,3 @@ class JudgeServer:
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         return web.json_response({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage})
-
-
-def inferred(instruction: str) -> str:
-    """A FLIP judge's reply."""
-    return json.dumps({"reasoning": "it shows", "instruction": instruction})
