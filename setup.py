@@ -15,12 +15,11 @@ RAY = ["ray[data]>=2.40"]
 EMBEDDING = ["sentence-transformers>=3.0"]
 SIMILARITY = ["sacrebleu>=2.4", "rouge-score>=0.1.2"]
 # torch is pinned because its CPU build installs on machines without a GPU; a range would bring CUDA's gigabytes.
+TRAINER = ["torch==2.13.0", "transformers>=5.20,<6", "trl>=1.16,<2", "accelerate>=1.10", *DATA]
+JUDGE_TRAINING = [*TRAINER, "peft>=0.21", "psutil>=5.9"]
 LOCAL = [
-    "torch==2.13.0",
+    *TRAINER,
     "transformers[serving]>=5.20,<6",
-    "trl>=1.16,<2",
-    "accelerate>=1.10",
-    *DATA,
     *COMPARE,
     *TRACKING,
 ]
@@ -32,6 +31,7 @@ DEV = [
     "mypy>=1.15",
     *SIMILARITY,
     *REWARD_SERVER,
+    *JUDGE_TRAINING,
 ]
 
 setup(
@@ -68,6 +68,7 @@ setup(
         "embedding": EMBEDDING,
         "ray": RAY,
         "reward-server": REWARD_SERVER,
+        "judge-training": JUDGE_TRAINING,
         "local": LOCAL,
         "dev": DEV,
     },

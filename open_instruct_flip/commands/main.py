@@ -22,6 +22,7 @@ NO_ARGUMENTS: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsH
 COMMANDS = {
     "score": ("score", "score", "Judge a file of responses."),
     "serve": ("serve", "serve", "Start a judge server."),
+    "judge": ("judge", "judge", "Train a judge model of your own."),
     "local": ("local", "local", "Train against FLIP on this machine, without a GPU."),
     "train": ("train", "train", "Train with Open Instruct's grpo_fast."),
     "data": ("data", "data", "Build, validate and convert RLVR datasets."),

@@ -1,0 +1,1 @@
+"""A judge of one's own: a small model trained backward, from responses to their instructions."""

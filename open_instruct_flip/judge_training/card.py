@@ -1,0 +1,119 @@
+"""The model card of a trained judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from open_instruct_flip.judge_training.config import JudgeTrainingConfig
+from open_instruct_flip.judge_training.measures import MEASURES
+
+REASONS = {
+    "bad_row": "fit no known shape",
+    "no_response": "no response",
+    "no_system_prompt": "no system prompt",
+    "unscorable": "an instruction without a word",
+    "contaminated": "shares a run of words with a benchmark",
+    "copied": "the response holds its instruction word for word",
+    "duplicate": "repeats another row's instruction",
+    "too_long": "too long, also with the response's middle cut out",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a training.
+
+    Attributes:
+        before: The base's measures on the held-out pairs, with their standard errors as `<name>_se`.
+        after: Those of the checkpoint that was kept.
+        baselines: What needs no model, by its name.
+        best_step: The step of that checkpoint.
+        num_steps: Steps that were trained.
+        num_examples: Pairs that were trained on, negatives among them.
+        num_heldout: Pairs that were measured on.
+        num_rows: Rows of the data.
+        dropped: How many were left out, by reason.
+        peak_memory_bytes: The most memory that this process, or the GPU, held.
+    """
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    best_step: int
+    num_steps: int
+    num_examples: int
+    num_heldout: int
+    num_rows: int
+    dropped: Mapping[str, int]
+    peak_memory_bytes: int
+
+
+def model_card(data: str, config: JudgeTrainingConfig, benchmarks: tuple[str, ...], outcome: Outcome) -> str:
+    """The text of a judge's README.md."""
+    return f"""---
+base_model: {json.dumps(config.base)}
+license: {json.dumps(config.license)}
+pipeline_tag: text-generation
+tags:
+- flip
+- reward-model
+---
+
+# A backward judge
+
+Reads a response and writes the instruction behind it, for the `flip` and the `likelihood` judge of open_instruct_flip.
+Made by `flip judge train` from `{config.base}` and the pairs of `{data}` (split `{config.split}`).
+
+```bash
+flip serve judge PATH/TO/THIS/FOLDER
+```
+
+{measures_table(outcome)}
+
+{outcome.num_heldout} held-out pairs, whose instructions were not trained on; ± is one standard error.
+Step {outcome.best_step} of {outcome.num_steps} was kept, the best by {config.best_by}; the best of several measures is a
+little too good by chance alone.
+
+{_counts(outcome)}
+
+{_made(config, benchmarks, outcome)}
+
+The licence above is that of the data, as it was given; the base model's own holds as well.
+"""
+
+
+def measures_table(outcome: Outcome) -> str:
+    """The measures before and after, with the trivial baselines, as Markdown."""
+    names = ["before", "after", *outcome.baselines]
+    columns = [outcome.before, outcome.after, *outcome.baselines.values()]
+    rows = [
+        f"| {name} | {' | '.join(_cell(column, name) for column in columns)} | {MEASURES[name]} |" for name in MEASURES
+    ]
+    head = f"| measure | {' | '.join(names)} | is |"
+    return "\n".join([head, "|---" * (len(names) + 2) + "|", *rows])
+
+
+def _cell(figures: Mapping[str, float], name: str) -> str:
+    if name not in figures:
+        return ""
+    error = figures.get(f"{name}_se")
+    return f"{figures[name]:.3f}" + ("" if error is None else f" ± {error:.3f}")
+
+
+def _counts(outcome: Outcome) -> str:
+    rows = [f"| {REASONS[reason]} | {count:,} |" for reason, count in outcome.dropped.items() if count]
+    taken = f"| **trained on**, negatives included | **{outcome.num_examples:,}** |"
+    return "\n".join(["| rows | |", "|---|---|", f"| read | {outcome.num_rows:,} |", *rows, taken])
+
+
+def _made(config: JudgeTrainingConfig, benchmarks: tuple[str, ...], outcome: Outcome) -> str:
+    against = ", ".join(f"`{name}`" for name in benchmarks)
+    how = "all weights" if config.full else f"LoRA of rank {config.lora_rank} on all linear layers, merged"
+    return (
+        f"{how[0].upper()}{how[1:]}; learning rate {config.peak_learning_rate:g}, {config.batch_size} pairs a step, "
+        f"seed {config.seed}, target `{config.flip_target}`, negatives {config.negatives:g}. "
+        f"{f'Decontaminated against {against}.' if against else 'Not decontaminated.'} "
+        f"Peak memory {outcome.peak_memory_bytes / 1e9:.1f} GB."
+    )

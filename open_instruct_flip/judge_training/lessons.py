@@ -1,0 +1,142 @@
+"""A pair as token ids: the very prompt and reply that the served judge will see, the loss on the reply alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.conversation import Message
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judge_training.config import JudgeTrainingConfig
+from open_instruct_flip.judge_training.pairs import Pair
+from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS
+from open_instruct_flip.judges.flip import FORM, FlipJudge
+from open_instruct_flip.judges.likelihood import LikelihoodJudge
+from open_instruct_flip.judges.shortening import shorten
+
+IGNORED = -100
+NO_ROOM = "too_long"
+# A judge has a client; these ones only make prompts.
+NEVER_ASKED = ClientConfig(llm_judge_model="hosted_vllm/judge", api_base="http://localhost/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """An example as token ids; the loss is on those from `start` on."""
+
+    ids: list[int]
+    start: int
+
+    def columns(self) -> dict[str, list[int]]:
+        """A row of TRL's dataset."""
+        return {"input_ids": self.ids, "labels": [IGNORED] * self.start + self.ids[self.start :]}
+
+
+class Prompts:
+    """What the two judges that infer send for a pair, as text in a model's chat template.
+
+    Args:
+        tokenizer: The base model's; has a chat template.
+        config: Of its options, those that a judge has as well.
+
+    Raises:
+        UsageError: The base has no chat template, or one that can't go on with an assistant's turn.
+    """
+
+    def __init__(self, tokenizer: Any, config: JudgeTrainingConfig) -> None:
+        if not tokenizer.chat_template:
+            raise UsageError(
+                f"--base {config.base} has no chat template, without which no server can ask it; take its chat or "
+                "instruct version"
+            )
+        options = {"flip_target": config.flip_target, "prompt_dir": config.prompt_dir}
+        self.tokenizer = tokenizer
+        self._flip = FlipJudge.from_options(options, NEVER_ASKED)
+        self._likelihood = LikelihoodJudge.from_options(options, NEVER_ASKED)
+        self._base = config.base
+
+    def free(self, pair: Pair) -> str:
+        """The FLIP judge's prompt, its reply left to the model."""
+        return self._chat(self._flip.build_messages(pair.context, pair.response), add_generation_prompt=True)
+
+    def opened(self, pair: Pair) -> str:
+        """The FLIP judge's prompt under the contract `prefill`: with the reply begun up to the value."""
+        messages = self._flip.build_messages(pair.context, pair.response)
+        request = self._flip.request(messages, self._flip.form(), "prefill")
+        return self._chat(request.messages, continue_final_message=True)
+
+    def inference(self, pair: Pair) -> Lesson:
+        """The FLIP judge's prompt and the reply that it should write: the JSON object, its opening included."""
+        opened = self.opened(pair)
+        reply = FORM.completed(as_value(self._flip.prompt.defuse(pair.instruction)))
+        whole = self._answered(self._flip.build_messages(pair.context, pair.response), reply)
+        return self._lesson(opened.removesuffix(FORM.opening), FORM.opening, whole)
+
+    def statement(self, pair: Pair, *, ended: bool = True) -> Lesson:
+        """The likelihood judge's prompt, and the instruction as its answer; with or without the end of the turn."""
+        prompt = self._likelihood.prompt
+        messages = prompt.messages(conversation=prompt.conversation(pair.context), response=pair.response)
+        answer = prompt.defuse(pair.instruction)
+        open_turn = self._chat([*messages, {"role": "assistant", "content": answer}], continue_final_message=True)
+        return self._lesson(
+            open_turn.removesuffix(answer), "", self._answered(messages, answer) if ended else open_turn
+        )
+
+    def _answered(self, messages: Sequence[Message], reply: str) -> str:
+        """A chat with its reply, up to the token that ends a turn."""
+        return self._chat([*messages, {"role": "assistant", "content": reply}]).rstrip()
+
+    def _lesson(self, prompt: str, opening: str, whole: str) -> Lesson:
+        """The ids of a whole text, cut where a server cuts it: after the opening, which is part of the reply."""
+        begun = prompt + opening
+        if not whole.startswith(begun) or len(whole) == len(begun):
+            raise UsageError(
+                f"--base {self._base} has a chat template that changes or drops the assistant's last turn; a judge "
+                "can't be served with it"
+            )
+        bare, head = self._ids(prompt), self._ids(begun)
+        start = len(bare) if head[: len(bare)] == bare else len(head)
+        return Lesson(head + self._ids(whole[len(begun) :]), start)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _chat(self, messages: Sequence[Message], **how: bool) -> str:
+        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, enable_thinking=False, **how)
+        return text
+
+
+def as_value(instruction: str) -> str:
+    """An instruction as it stands in the reply's JSON.
+
+    Double quotes become single ones, which token F1 does not tell apart: where a server opens the judge's turn, a
+    double quote before a comma or a line end ends the value.
+
+    Example:
+        >>> as_value('Say "hi", twice.')
+        "Say 'hi', twice."
+    """
+    return json.dumps(instruction.replace('"', "'"), ensure_ascii=False)[1:-1]
+
+
+def fitted(pair: Pair, prompts: Prompts, max_length: int) -> Pair | None:
+    """The pair with its response shortened until every lesson on it fits, or None where none does."""
+    limit = len(pair.response)
+    while True:
+        short = Pair(pair.context, shorten(pair.response, limit), pair.instruction)
+        if max(len(prompts.inference(short).ids), len(prompts.statement(short).ids)) <= max_length:
+            return short
+        limit //= 2
+        if limit < MIN_RESPONSE_CHARS:
+            return None
+
+
+def lessons(pairs: Iterable[Pair], prompts: Prompts, likelihood_share: float, seed: int) -> list[Lesson]:
+    """A lesson on each pair; this share of them as the likelihood judge asks, the others as FLIP's does."""
+    rng = random.Random(f"lessons {seed}")
+    return [prompts.statement(pair) if rng.random() < likelihood_share else prompts.inference(pair) for pair in pairs]

@@ -1,0 +1,151 @@
+"""What a judge can do on held-out pairs, measured with the model in memory as the served judge would be asked."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import Any
+
+from open_instruct_flip.judge_training.config import LINE_UP, JudgeTrainingConfig
+from open_instruct_flip.judge_training.lessons import Lesson, Prompts
+from open_instruct_flip.judge_training.pairs import Pair
+from open_instruct_flip.judges.flip import FORM
+from open_instruct_flip.judges.likelihood import NO_RESPONSE
+from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction
+from open_instruct_flip.similarity.f1 import f1_score
+
+PROMPTS_AT_ONCE = 8
+MEASURES = {
+    "f1": "token F1 of the inferred and the true instruction, the reply opened by the server",
+    "retrieval": f"how often the own instruction is the nearest of {LINE_UP}; a tie of k counts 1/k",
+    "readability": "share of replies that can be read where nothing opens or forces them",
+    "likelihood_gain": "nats per token that the response adds to its instruction's log-likelihood",
+}
+"""The measures and what they mean. Higher is better in each."""
+
+
+class HeldOut:
+    """Held-out pairs and what is asked about them.
+
+    Args:
+        pairs: At least `LINE_UP`, each with its own instruction.
+        prompts: How the judges ask.
+        config: Of its options, `seed` and `max_reply_tokens`.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], prompts: Prompts, config: JudgeTrainingConfig) -> None:
+        self.pairs = pairs
+        self._tokenizer = prompts.tokenizer
+        self._max_reply_tokens = config.max_reply_tokens
+        self._opened = [prompts.opened(pair) for pair in pairs]
+        self._free = [prompts.free(pair) for pair in pairs]
+        self._with = [prompts.statement(pair, ended=False) for pair in pairs]
+        self._without = [prompts.statement(replace(pair, response=NO_RESPONSE), ended=False) for pair in pairs]
+        self._line_ups = [_line_up(number, pairs, config.seed) for number in range(len(pairs))]
+
+    def measure(self, model: Any) -> dict[str, float]:
+        """The means of `MEASURES`, and the standard error of each as `<name>_se`."""
+        import torch
+
+        was_training = model.training
+        model.eval()
+        with torch.inference_mode():
+            per_pair = self._likenesses(
+                [_read(FORM.completed(_value(reply))) or "" for reply in self._replies(model, self._opened)]
+            )
+            per_pair["readability"] = [float(_read(text) is not None) for text in self._replies(model, self._free)]
+            per_pair["likelihood_gain"] = [
+                _mean_logprob(model, given) - _mean_logprob(model, alone)
+                for given, alone in zip(self._with, self._without, strict=True)
+            ]
+        model.train(was_training)
+        return _means(per_pair)
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """What needs no model: the response itself as the inferred instruction, and another pair's instruction."""
+        responses = self._likenesses([pair.response for pair in self.pairs])
+        others = [f1_score(other, own).f1 for own, other, *_ in self._line_ups]
+        return {
+            "the response itself": _means(responses),
+            "another instruction": _means({"f1": others}) | {"retrieval": 1 / LINE_UP},
+        }
+
+    def _likenesses(self, inferred: Sequence[str]) -> dict[str, list[float]]:
+        """F1 and retrieval of each inferred instruction."""
+        likeness = [
+            [f1_score(text, instruction).f1 for instruction in line_up]
+            for text, line_up in zip(inferred, self._line_ups, strict=True)
+        ]
+        return {"f1": [own for own, *_ in likeness], "retrieval": [_credit(scores) for scores in likeness]}
+
+    def _replies(self, model: Any, prompts: Sequence[str]) -> list[str]:
+        """Greedy replies, in the order of the prompts; those of like length are generated together."""
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        found = dict(zip(order, self._generate(model, [prompts[number] for number in order]), strict=True))
+        return [found[number] for number in range(len(prompts))]
+
+    def _generate(self, model: Any, prompts: Sequence[str]) -> Iterator[str]:
+        tokenizer = self._tokenizer
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            inputs = tokenizer(
+                list(prompts[start : start + PROMPTS_AT_ONCE]),
+                return_tensors="pt",
+                padding=True,
+                padding_side="left",
+                add_special_tokens=False,
+                return_token_type_ids=False,
+            ).to(model.device)
+            output = model.generate(
+                **inputs,
+                max_new_tokens=self._max_reply_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+            yield from tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def _mean_logprob(model: Any, lesson: Lesson) -> float:
+    """Mean log-probability of a lesson's reply, in nats per token."""
+    import torch
+
+    ids = torch.tensor([lesson.ids], device=model.device)
+    target = ids[0, lesson.start :]
+    logits = model(input_ids=ids, logits_to_keep=len(target) + 1).logits[0, :-1].float()
+    return float(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
+
+
+def _line_up(number: int, pairs: Sequence[Pair], seed: int) -> list[str]:
+    """A pair's own instruction, first, and others drawn at random."""
+    others = [pair.instruction for place, pair in enumerate(pairs) if place != number]
+    return [pairs[number].instruction, *random.Random(f"{seed} {number}").sample(others, LINE_UP - 1)]
+
+
+def _credit(scores: Sequence[float]) -> float:
+    own, *others = scores
+    return 0.0 if max(others) > own else 1 / (1 + others.count(own))
+
+
+def _read(reply: str) -> str | None:
+    try:
+        return inferred_instruction(reply)
+    except UnreadableReply:
+        return None
+
+
+def _value(reply: str) -> str:
+    """What a server returns of an opened reply: all before the first text that ends the value."""
+    return reply[: min((place for stop in FORM.stop if (place := reply.find(stop)) >= 0), default=len(reply))]
+
+
+def _means(per_pair: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    figures = {}
+    for name, values in per_pair.items():
+        figures[name] = fmean(values)
+        figures[f"{name}_se"] = stdev(values) / math.sqrt(len(values))
+    return figures
