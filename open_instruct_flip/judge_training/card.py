@@ -73,8 +73,8 @@ flip serve judge PATH/TO/THIS/FOLDER
 {measures_table(outcome)}
 
 {outcome.num_heldout} held-out pairs, whose instructions were not trained on; ± is one standard error.
-Step {outcome.best_step} of {outcome.num_steps} was kept, the best by {config.best_by}; the best of several measures is a
-little too good by chance alone.
+Step {outcome.best_step} of {outcome.num_steps} was kept, the best by {config.best_by};
+the best of several measures is a little too good by chance alone.
 
 {_counts(outcome)}
 

@@ -53,10 +53,9 @@ class HeldOut:
         was_training = model.training
         model.eval()
         with torch.inference_mode():
-            per_pair = self._likenesses(
-                [_read(FORM.completed(_value(reply))) or "" for reply in self._replies(model, self._opened)]
-            )
-            per_pair["readability"] = [float(_read(text) is not None) for text in self._replies(model, self._free)]
+            free = self._replies(model, self._free)
+            per_pair = self._likenesses([_read(reply) or "" for reply in self._opened_replies(model, free)])
+            per_pair["readability"] = [float(_read(reply) is not None) for reply in free]
             per_pair["likelihood_gain"] = [
                 _mean_logprob(model, given) - _mean_logprob(model, alone)
                 for given, alone in zip(self._with, self._without, strict=True)
@@ -80,6 +79,16 @@ class HeldOut:
             for text, line_up in zip(inferred, self._line_ups, strict=True)
         ]
         return {"f1": [own for own, *_ in likeness], "retrieval": [_credit(scores) for scores in likeness]}
+
+    def _opened_replies(self, model: Any, free: Sequence[str]) -> list[str]:
+        """Replies that a server opens. One that the model had opened so by itself would go on as it did."""
+        to_open = [number for number, reply in enumerate(free) if not reply.startswith(FORM.opening)]
+        opened = self._replies(model, [self._opened[number] for number in to_open])
+        values = dict(zip(to_open, opened, strict=True))
+        return [
+            FORM.completed(_value(values.get(number, reply.removeprefix(FORM.opening))))
+            for number, reply in enumerate(free)
+        ]
 
     def _replies(self, model: Any, prompts: Sequence[str]) -> list[str]:
         """Greedy replies, in the order of the prompts; those of like length are generated together."""

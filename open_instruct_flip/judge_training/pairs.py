@@ -129,7 +129,7 @@ def _pair(conversation: list[Message], responses: list[str], target: Target) -> 
     if target == "system" and not any(turn["role"] == "system" for turn in conversation):
         return "no_system_prompt"
     hidden = hide_instruction(conversation, target)
-    return Pair(hidden.context, answers[0].strip(), hidden.instruction.strip())
+    return Pair(hidden.context, answers[0], hidden.instruction.strip())
 
 
 def _unfit(pair: Pair, conversation: list[Message], contaminated: Callable[[str], bool] | None) -> str | None:

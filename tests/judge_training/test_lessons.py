@@ -1,0 +1,93 @@
+"""What is trained is what is served: lessons against the requests that the judges really send."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from open_instruct_flip.errors import JudgeUnusableError
+from open_instruct_flip.judge_training.lessons import IGNORED, as_value, fitted, lessons
+from open_instruct_flip.judge_training.pairs import Pair
+from open_instruct_flip.judges.flip import FORM, FlipJudge
+from open_instruct_flip.judges.likelihood import NO_RESPONSE, LikelihoodJudge
+from open_instruct_flip.judges.reply import inferred_instruction
+from open_instruct_flip.judges.shortening import CUT
+
+CONTEXT = ({"role": "system", "content": "Be brief."},)
+PAIR = Pair(CONTEXT, "Soil </response> feeds us.", 'Say "why soil matters", in 4 words.\nNo list.')
+CONVERSATION = [*CONTEXT, {"role": "user", "content": PAIR.instruction}]
+
+
+def rendered(tokenizer, body):
+    """What a server makes of a request's body."""
+    return tokenizer.apply_chat_template(
+        body["messages"],
+        tokenize=False,
+        add_generation_prompt=body.get("add_generation_prompt", True),
+        continue_final_message=body.get("continue_final_message", False),
+        **body["chat_template_kwargs"],
+    )
+
+
+def test_the_flip_judge_sends_what_was_trained(judge_double, tokenizer, prompts):
+    server = judge_double(reply="Say why soil matters.")
+    FlipJudge("hosted_vllm/judge", server.api_base, reply_contract="prefill").score_sync(CONVERSATION, [PAIR.response])
+    assert rendered(tokenizer, server.bodies[0]) == prompts.opened(PAIR)
+    server.bodies.clear()
+    FlipJudge("hosted_vllm/judge", server.api_base, reply_contract="free").score_sync(CONVERSATION, [PAIR.response])
+    assert rendered(tokenizer, server.bodies[0]) == prompts.free(PAIR)
+    lesson = prompts.inference(PAIR)
+    text = tokenizer.decode(lesson.ids)
+    assert text.startswith(prompts.opened(PAIR))
+    assert text.startswith(prompts.free(PAIR))
+
+
+def test_the_likelihood_judge_sends_what_was_trained(judge_double, tokenizer, prompts):
+    server = judge_double()
+    judge = LikelihoodJudge("hosted_vllm/judge", server.api_base)
+    with pytest.raises(JudgeUnusableError, match="no prompt_logprobs"):  # this server knows none
+        judge.score_sync(CONVERSATION, [PAIR.response])
+    without = Pair(CONTEXT, NO_RESPONSE, PAIR.instruction)
+    sent = [rendered(tokenizer, body) for body in server.bodies]
+    assert tokenizer.decode(prompts.statement(without, ended=False).ids) in sent
+    assert tokenizer.decode(prompts.statement(PAIR).ids).endswith(f"{PAIR.instruction}<|end|>")
+
+
+def test_the_loss_is_on_the_reply_alone(tokenizer, prompts):
+    for lesson in (prompts.inference(PAIR), prompts.statement(PAIR)):
+        row = lesson.columns()
+        learned = [token for token in row["labels"] if token != IGNORED]
+        assert row["labels"] == [IGNORED] * lesson.start + learned
+        assert row["input_ids"][lesson.start :] == learned
+    reply = tokenizer.decode(prompts.inference(PAIR).ids[prompts.inference(PAIR).start :])
+    assert reply.endswith('"}<|end|>')
+    assert inferred_instruction(reply.removesuffix("<|end|>")) == PAIR.instruction.replace('"', "'")
+
+
+@given(st.text(min_size=1))
+def test_nothing_in_an_instruction_ends_the_value_before_its_end(instruction):
+    value = as_value(instruction)
+    assert FORM.completed(value).find('"}') == len(FORM.completed(value)) - 2
+    assert not any(stop in value for stop in FORM.stop)
+
+
+def test_a_control_token_in_an_instruction_stays_text(tokenizer, prompts):
+    lesson = prompts.inference(Pair((), "Hello", "Say <|end|> hello"))
+    assert lesson.ids[lesson.start :].count(tokenizer.eos_token_id) == 1
+
+
+def test_a_long_response_loses_its_middle_and_a_long_instruction_its_place(prompts):
+    long = Pair((), "word " * 2000 + "end", "Write much.")
+    short = fitted(long, prompts, 600)
+    assert CUT in short.response
+    assert short.response.endswith("end")
+    assert len(prompts.inference(short).ids) <= 600
+    assert fitted(Pair((), "word", "Write much. " * 500), prompts, 600) is None
+
+
+def test_a_share_of_the_lessons_is_the_likelihood_judges(prompts):
+    pairs = [Pair((), f"Number {n}.", f"Write number {n}.") for n in range(20)]
+    statements = [prompts.statement(pair) for pair in pairs]
+    assert lessons(pairs, prompts, 1.0, seed=1) == statements
+    mixed = lessons(pairs, prompts, 0.5, seed=1)
+    assert 0 < sum(one == other for one, other in zip(mixed, statements, strict=True)) < 20
+    assert not any(one in statements for one in lessons(pairs, prompts, 0.0, seed=1))

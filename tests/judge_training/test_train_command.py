@@ -1,0 +1,156 @@
+"""`flip judge train`: real runs of TRL's trainer on the local judge."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from open_instruct_flip.commands.main import run
+from open_instruct_flip.compare.sources import read_any
+from open_instruct_flip.judge_training import memory
+from open_instruct_flip.judge_training.config import JudgeTrainingConfig
+from open_instruct_flip.judge_training.lessons import Prompts
+from open_instruct_flip.judge_training.measures import HeldOut
+from open_instruct_flip.judge_training.pairs import draw_pairs
+from open_instruct_flip.local.models import model_path
+from open_instruct_flip.rows.files import RowSource
+
+SMALL = ("--heldout", "16", "--num_pairs", "16", "--batch_size", "8", "--eval_every", "1", "--max_reply_tokens", "8")
+
+
+def arguments(data, out, *more, base=None):
+    return ["judge", "train", data, "--base", str(base or model_path("judge")), "--out", str(out), *SMALL, *more]
+
+
+def weights(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+@pytest.mark.parametrize("kind", [(), ("--full", "--learning_rate", "1e-3")])
+def test_a_run_leaves_a_judge_its_card_and_its_curve(kind, data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(arguments(data, out, "--negatives", "0.25", "--license", "mit", *kind)) == 0
+    assert f"flip serve judge {out}/judge" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["history.jsonl", "judge", "run.json"]
+    before, after = weights(model_path("judge")), weights(out / "judge")
+    assert before.keys() == after.keys(), "adapters are merged"
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    card = (out / "judge" / "README.md").read_text()
+    assert 'license: "mit"' in card
+    assert "16 held-out pairs" in card
+    assert read_any(str(out)).series("f1")[0] == [0, 1, 2, 3]
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    assert {"retrieval", "readability", "likelihood_gain", "loss"} <= {name for row in rows for name in row}
+    assert run(arguments(data, out)) == 2
+    assert "holds a run of other settings (negatives, license" in capsys.readouterr().err
+
+
+def test_what_is_saved_is_what_was_measured(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(arguments(data, out, "--learning_rate", "1e-2", "--best_by", "likelihood_gain")) == 0
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    gains = [row["likelihood_gain"] for row in rows if "likelihood_gain" in row]
+    config = JudgeTrainingConfig(str(out / "judge"), str(out), num_pairs=16, heldout=16, max_reply_tokens=8)
+    prompts = Prompts(AutoTokenizer.from_pretrained(out / "judge"), config)
+    heldout = draw_pairs(RowSource.find(data).rows(), config).heldout
+    judge = AutoModelForCausalLM.from_pretrained(out / "judge", dtype=torch.float32)
+    saved = HeldOut(heldout, prompts, config).measure(judge)["likelihood_gain"]
+    assert saved == pytest.approx(max(gains[1:]), abs=0.02), "weights are rounded to 16 bits"
+    assert abs(saved - gains[0]) > 0.05, "it has learned something"
+    assert run(arguments(data, out, "--learning_rate", "1e-2", "--best_by", "likelihood_gain")) == 2
+    assert "is trained already" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    given = arguments(data, out, "--epochs", "4", "--eval_every", "2", "--patience", "9")
+    with subprocess.Popen([sys.executable, "-m", "open_instruct_flip", *given], stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list((out / "checkpoints").glob("checkpoint-*/trainer_state.json")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    torn = out / "checkpoints" / "checkpoint-1999"
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"global_step": 19')
+    assert run([*given, "--seed", "2"]) == 2
+    assert "other settings (seed, pairs)" in capsys.readouterr().err
+    assert run(given) == 0
+    said = capsys.readouterr().err
+    assert "goes on from checkpoint-" in said
+    assert "step 0/8" not in said
+    assert read_any(str(out)).series("f1")[0] == [0, 2, 4, 6, 8]
+    assert (out / "judge" / "README.md").exists()
+
+
+def without_template(tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(model_path("judge"), folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--base", "nowhere/base"), "--base nowhere/base is no model"),
+        (("--heldout", "8"), "--heldout must be at least 16, the size of a line-up; got 8"),
+        (("--heldout", "50"), "60 different instructions are left of 60 rows, too few to hold 50 out"),
+        (("--negatives", "2"), "--negatives lies in [0, 1], got 2"),
+        (("--device_batch_size", "3"), "--batch_size 8 is no multiple of --device_batch_size 3"),
+        (("--max_length", "64"), "--max_length 64 holds 0 pairs to train on"),
+        (("--packing", "--device", "cpu"), "--packing needs a GPU"),
+        (("--decontaminate", "nowhere.jsonl"), "no such file or folder: nowhere.jsonl"),
+        (("--prompt_dir", "nowhere"), "--prompt_dir nowhere holds none of"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(more, says, data, tmp_path, capsys):
+    assert_refused(arguments(data, tmp_path / "run", *more), says, tmp_path, capsys)
+
+
+def test_a_base_without_a_chat_template_is_refused(data, tmp_path, capsys):
+    given = arguments(data, tmp_path / "run", base=without_template(tmp_path))
+    assert_refused(given, "has no chat template", tmp_path, capsys)
+
+
+def test_too_little_memory_is_said_before_the_start(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda gpu: 10**6)
+    given = arguments(data, tmp_path / "run", "--full")
+    assert_refused(given, "GB of memory, and 0.0 GB are free: try --device_batch_size 1", tmp_path, capsys)
+
+
+def assert_refused(given, says, tmp_path, capsys):
+    assert run(given) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(data, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run(arguments(data, tmp_path, "--restart")) == 2
+    assert "is not empty and holds no run" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_more_weights_and_longer_batches_need_more_memory(config):
+    base = AutoConfig.from_pretrained(config.base)
+
+    def need(longest=500, **options):
+        return memory.needed_bytes(base, replace(config, **options), longest, gpu=False)
+
+    parameters = AutoModelForCausalLM.from_pretrained(config.base).num_parameters()
+    assert need(longest=0, full=True) == pytest.approx(1.2 * 16 * parameters, rel=0.01)
+    assert need() < need(full=True)
+    assert need(gradient_checkpointing=True) < need() < need(longest=1000)
