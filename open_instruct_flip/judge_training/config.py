@@ -38,7 +38,9 @@ class JudgeTrainingConfig:
     likelihood_share: float = field(
         default=0.25, metadata={"help": "Share of the pairs that are asked about as the likelihood judge does"}
     )
-    prompt_dir: str | None = field(default=None, metadata={"help": "Folder of other judge prompts, as of flip score"})
+    prompt_dir: str | None = field(
+        default=None, metadata={"help": "Folder of another prompt of the flip judge, which then is served with it too"}
+    )
     max_length: int = field(
         default=1024, metadata={"help": "Tokens of an example; longer responses lose their middle, as when judged"}
     )

@@ -53,10 +53,10 @@ class Prompts:
                 f"--base {config.base} has no chat template, without which no server can ask it; take its chat or "
                 "instruct version"
             )
-        options = {"flip_target": config.flip_target, "prompt_dir": config.prompt_dir}
+        target = {"flip_target": config.flip_target}
         self.tokenizer = tokenizer
-        self._flip = FlipJudge.from_options(options, NEVER_ASKED)
-        self._likelihood = LikelihoodJudge.from_options(options, NEVER_ASKED)
+        self._flip = FlipJudge.from_options({**target, "prompt_dir": config.prompt_dir}, NEVER_ASKED)
+        self._likelihood = LikelihoodJudge.from_options(target, NEVER_ASKED)
         self._base = config.base
 
     def free(self, pair: Pair) -> str:

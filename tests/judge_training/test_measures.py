@@ -1,37 +1,35 @@
 """The held-out measures, on the local judge that ships."""
 
+import math
+from dataclasses import replace
+from statistics import fmean
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from open_instruct_flip.judge_training.lessons import IGNORED
+from open_instruct_flip.judge_training.lessons import Prompts
 from open_instruct_flip.judge_training.measures import LINE_UP, HeldOut
 from open_instruct_flip.judge_training.pairs import Pair
-from open_instruct_flip.judges.likelihood import NO_RESPONSE
-from open_instruct_flip.local.models import model_path
+from open_instruct_flip.judges.likelihood import LikelihoodJudge
+from open_instruct_flip.local.models import TRAINED_FOR, model_path
 
 
-@pytest.fixture(scope="module")
-def model():
-    return AutoModelForCausalLM.from_pretrained(model_path("judge"), dtype=torch.float32)
-
-
-def test_the_likelihood_gain_is_what_the_models_own_loss_says(model, prompts, config, rows):
+def test_the_measures_are_what_the_judges_themselves_find(tokenizer, config, rows):
+    judge = str(model_path("judge"))
+    prompts = Prompts(tokenizer, replace(config, prompt_dir=TRAINED_FOR["prompt_dir"]))
     pairs = [Pair((), row["response"], row["prompt"]) for row in rows[:LINE_UP]]
-
-    def loss(pair):
-        lesson = prompts.statement(pair, ended=False)
-        labels = torch.tensor([[IGNORED] * lesson.start + lesson.ids[lesson.start :]])
-        with torch.no_grad():
-            return model(input_ids=torch.tensor([lesson.ids]), labels=labels).loss.item()
-
-    gains = [loss(Pair((), NO_RESPONSE, pair.instruction)) - loss(pair) for pair in pairs]
+    model = AutoModelForCausalLM.from_pretrained(judge, dtype=torch.float32)
     measured = HeldOut(pairs, prompts, config).measure(model)
-    assert measured["likelihood_gain"] == pytest.approx(sum(gains) / LINE_UP, abs=1e-4)
-    assert 0 < measured["f1"] <= 1
+    served = LikelihoodJudge(judge, judge_transport="local")
+    scores = [
+        served.score_sync([{"role": "user", "content": pair.instruction}], [pair.response])[0].score for pair in pairs
+    ]
+    gains = [math.log(score / (1 - score)) for score in scores]
+    assert measured["likelihood_gain"] == pytest.approx(fmean(gains), abs=1e-3)
     assert measured["readability"] > 0.9, "it was trained to write JSON"
     assert 1 / LINE_UP < measured["retrieval"] <= 1
-    assert measured["f1_se"] > 0
+    assert 0 < measured["f1"] <= 1
     assert model.training is False
 
 
