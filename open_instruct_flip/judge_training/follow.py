@@ -47,7 +47,7 @@ class Follower(TrainerCallback):
 
     def _tokens_per_s(self, logs: Mapping[str, float]) -> float | None:
         """Tokens trained on per second since the last time; None at first, and where measuring lay between."""
-        now, before = (time.monotonic(), logs["num_tokens"]), self._seen
+        now, before = (time.monotonic(), logs.get("num_tokens", 0)), self._seen
         self._seen = now
         return None if before is None else (now[1] - before[1]) / (now[0] - before[0])
 
