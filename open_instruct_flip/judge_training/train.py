@@ -43,7 +43,8 @@ class JudgeTrainer(SFTTrainer):
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         output = super().evaluation_loop(*arguments, **options)
         measured = self._heldout.measure(self.model)
-        return output._replace(metrics=output.metrics | {f"eval_{name}": value for name, value in measured.items()})
+        measures = {f"eval_{name}": value for name, value in measured.items()}
+        return output._replace(metrics={**(output.metrics or {}), **measures})
 
 
 @dataclass(frozen=True)
@@ -237,12 +238,12 @@ def _dataset(examples: list[Lesson]) -> Dataset:
 
 
 def _outcome(trainer: JudgeTrainer, measured: HeldOut, draw: Draw, num_examples: int, base: Base) -> Outcome:
-    figures = {
-        entry["step"]: {name.removeprefix("eval_"): value for name, value in entry.items()}
+    figures: dict[int, dict[str, float]] = {
+        int(entry["step"]): {name.removeprefix("eval_"): value for name, value in entry.items()}
         for entry in trainer.state.log_history
         if "eval_f1" in entry
     }
-    best = trainer.state.best_global_step
+    best = trainer.state.best_global_step or trainer.state.global_step
     return Outcome(
         before=figures[0],
         after=figures[best],
