@@ -24,7 +24,7 @@ def attack(judge_double, tmp_path):
     def run(*more):
         out = tmp_path / "out"
         command = ["eval", "attacks", "pairs", "--data", str(data), "--out", str(out), "--judge", "pointwise"]
-        command += ["--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]
+        command += ["--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base, "--reply_contract", "free"]
         code = flip([*command, *more])
         return code, out, server
 

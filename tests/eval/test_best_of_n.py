@@ -55,7 +55,17 @@ def best_of(judge_double, tmp_path):
         file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         out = tmp_path / "out"
         command = ["eval", "best-of-n", str(file), "--out", str(out), "--judge", "pointwise"]
-        return flip([*command, "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]), out
+        return flip(
+            [
+                *command,
+                "--llm_judge_model",
+                "hosted_vllm/judge",
+                "--api_base",
+                server.api_base,
+                "--reply_contract",
+                "free",
+            ]
+        ), out
 
     return run
 

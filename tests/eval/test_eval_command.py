@@ -40,7 +40,7 @@ def arguments(data: Path, out: Path, url: str, *options: str) -> list[str]:
         "--outage_timeout_s",
         "1",
     ]
-    judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", url]
+    judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", url, "--reply_contract", "free"]
     return ["eval", "run", "pairs", "--data", str(data), "--out", str(out), *judge, *quick, *options]
 
 

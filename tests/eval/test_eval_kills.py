@@ -26,7 +26,16 @@ def test_a_run_killed_three_times_loses_nothing_and_judges_little_twice(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def start(out: str) -> subprocess.Popen[bytes]:
-        judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", double.api_base, "--judge_transport", "direct"]
+        judge = [
+            "--llm_judge_model",
+            "hosted_vllm/judge",
+            "--api_base",
+            double.api_base,
+            "--judge_transport",
+            "direct",
+            "--reply_contract",
+            "free",
+        ]
         options = [*judge, "--max_concurrency", str(IN_FLIGHT), "--out", str(tmp_path / out)]
         command = [sys.executable, "-m", "open_instruct_flip", "eval", "run", "pairs", "--data", str(data), *options]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -32,7 +32,16 @@ def test_ray_judges_what_one_process_judges(
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def judgements(out: str, *options: str) -> list[dict[str, Any]]:
-        judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", double.api_base, "--judge_transport", "direct"]
+        judge = [
+            "--llm_judge_model",
+            "hosted_vllm/judge",
+            "--api_base",
+            double.api_base,
+            "--judge_transport",
+            "direct",
+            "--reply_contract",
+            "free",
+        ]
         assert run(["eval", "run", "pairs", "--data", str(data), "--out", str(tmp_path / out), *judge, *options]) == 0
         lines = (tmp_path / out / "judgements.jsonl").read_text().splitlines()
         return [{name: value for name, value in json.loads(line).items() if name != "latency_s"} for line in lines]

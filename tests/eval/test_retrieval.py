@@ -26,7 +26,16 @@ def answered(tmp_path: Path) -> Path:
 
 def summary_of(data: Path, url: str, *options: str) -> dict[str, Any]:
     out = data.with_name("out")
-    judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", url, "--judge_transport", "direct"]
+    judge = [
+        "--llm_judge_model",
+        "hosted_vllm/judge",
+        "--api_base",
+        url,
+        "--judge_transport",
+        "direct",
+        "--reply_contract",
+        "free",
+    ]
     assert run(["eval", "retrieval", str(data), "--out", str(out), "--others", "3", *judge, *options]) == 0
     return json.loads((out / "summary.json").read_text())["results"]["retrieval"]
 
