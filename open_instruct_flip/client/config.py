@@ -45,11 +45,12 @@ class ClientConfig:
         default="litellm",
         metadata={
             "help": "litellm works for every provider; direct (hosted_vllm only) sends the same without importing it; "
-            "local runs the model of a folder in this process, for the likelihood judge; none is for judges that ask no model"
+            "local runs the model of a folder in this process, for the likelihood judge; none asks no model, for esfp "
+            "without explanations"
         },
     )
     judge_device: str = field(
-        default="cpu", metadata={"help": "Where a judge's model in this process runs, such as cpu or cuda:1; a policy needs its GPU"}
+        default="cpu", metadata={"help": "Where a judge's model in this process runs, such as cpu or cuda:1"}
     )
     judge_dtype: DtypeName = field(
         default="auto",

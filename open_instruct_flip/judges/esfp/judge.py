@@ -26,7 +26,7 @@ from open_instruct_flip.judges.config import JudgeConfig, ReplyConfig
 from open_instruct_flip.judges.esfp.explaining import Explainer
 from open_instruct_flip.judges.esfp.filling import told
 from open_instruct_flip.judges.esfp.masked_model import Verdict, masked_model
-from open_instruct_flip.judges.esfp.slot import read_slot
+from open_instruct_flip.judges.esfp.slot import read_slot, slot_file
 from open_instruct_flip.judges.shortening import shorten
 from open_instruct_flip.rewards import Reward, Usage
 
@@ -73,6 +73,9 @@ class EsfpJudge(Explainer):
         self._slot = read_slot(config.esfp_model)
         self.asks_model = self._slot.takes_explanation and config.esfp_explanation == "auto"
         super()._configure(config, client if self.asks_model else replace(client, judge_transport="none"))
+
+    def prompt_texts(self) -> tuple[str, ...]:
+        return *super().prompt_texts(), slot_file(self.config.esfp_model).read_text("utf-8")
 
     async def score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         distinct = list(dict.fromkeys(responses))

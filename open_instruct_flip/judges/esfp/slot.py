@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -69,10 +70,18 @@ class Slot:
         return _PLACE.split(self.template)
 
 
+def slot_file(folder: str | Path) -> Path:
+    """Where a model's folder says what its slot is."""
+    return Path(folder).expanduser() / FILE_NAME
+
+
 def write_slot(folder: Path, slot: Slot, made_with: Mapping[str, Any]) -> None:
-    """Write `esfp.json` into a model's folder; `made_with` is told as it is, for people."""
-    about = {"format": FORMAT, **asdict(slot), "made_with": dict(made_with)}
-    (folder / FILE_NAME).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    """Write `esfp.json` beside a model's weights, whose digest it holds; `made_with` is told as it is, for people."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    about = {"format": FORMAT, **asdict(slot), "weights": digest.hexdigest(), "made_with": dict(made_with)}
+    slot_file(folder).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read_slot(folder: str | Path) -> Slot:
@@ -81,7 +90,7 @@ def read_slot(folder: str | Path) -> Slot:
     Raises:
         UsageError: There is no such file, it is of another format, or it describes no slot.
     """
-    file = Path(folder).expanduser() / FILE_NAME
+    file = slot_file(folder)
     try:
         about = json.loads(file.read_text("utf-8"))
     except OSError as error:
