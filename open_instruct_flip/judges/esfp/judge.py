@@ -25,7 +25,7 @@ from open_instruct_flip.judges.base import shared_by_twins
 from open_instruct_flip.judges.config import JudgeConfig, ReplyConfig
 from open_instruct_flip.judges.esfp.explaining import Explainer
 from open_instruct_flip.judges.esfp.filling import told
-from open_instruct_flip.judges.esfp.masked_model import Verdict, masked_model
+from open_instruct_flip.judges.esfp.masked_model import masked_model
 from open_instruct_flip.judges.esfp.slot import read_slot, slot_file
 from open_instruct_flip.judges.shortening import shorten
 from open_instruct_flip.rewards import Reward, Usage
@@ -90,13 +90,15 @@ class EsfpJudge(Explainer):
         instruction = told(conversation)
         shown = shorten(response, self.config.max_response_chars) if self.config.max_response_chars else response
         try:
-            verdicts = await together(self._filled(instruction, shown, one) for one in asked.readings)
+            read = await together(self._read(instruction, shown, one) for one in asked.readings)
         except RequestFailed as error:
             return replace(asked, failure={"error": error.kind, "detail": error.detail}).reward()
-        reward = asked.reward(score=fmean(verdict.score for verdict in verdicts))
-        cut = shown != response or any(verdict.truncated for verdict in verdicts)
+        reward = asked.reward(score=fmean(score for score, _ in read))
+        cut = shown != response or any(truncated for _, truncated in read)
         return replace(reward, truncated=reward.truncated or cut)
 
-    async def _filled(self, instruction: str, response: str, explanation: str) -> Verdict:
+    async def _read(self, instruction: str, response: str, explanation: str) -> tuple[float, bool]:
+        """The slot's reward, and whether a part lost its middle to fit."""
         model = masked_model(self.config.esfp_model, self.client.config.judge_device, self._slot)
-        return await asyncio.wrap_future(model.judge(instruction, response, explanation))
+        filled = await asyncio.wrap_future(model.fill(instruction, response, explanation))
+        return await asyncio.wrap_future(model.read(filled)), filled.truncated

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from open_instruct_flip.client.request import RequestFailed
-from open_instruct_flip.errors import JudgeUnusableError, MissingDependencyError, UsageError, install_line
+from open_instruct_flip.client.batch_thread import BatchThread
+from open_instruct_flip.errors import (
+    FlipError,
+    JudgeUnusableError,
+    MissingDependencyError,
+    UsageError,
+    install_line,
+)
 from open_instruct_flip.judges.esfp.filling import Filled, Filler
 from open_instruct_flip.judges.esfp.slot import Slot
 from open_instruct_flip.judges.esfp.slot_odds import padded, slot_log_odds
-from open_instruct_flip.rewards import FailureKind
 
 BATCH_TOKENS = 4096
 """Tokens of a batch, padding included. A CPU gains nothing beyond."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the model says of one rollout: the reward in [0, 1], and whether a part lost its middle to fit."""
+class Item:
+    """A filled template, and who waits for its reward."""
 
-    score: float
-    truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A rollout to judge, and who waits for it."""
-
-    instruction: str
-    response: str
-    explanation: str
-    result: Future[Verdict] = field(default_factory=Future)
+    filled: Filled
+    result: Future[float] = field(default_factory=Future)
 
 
 @lru_cache(maxsize=2)
@@ -71,7 +65,7 @@ def _positions(model: Any, tokenizer: Any) -> int:
     return positions - (tokenizer.pad_token_id + 1 if from_padding else 0)
 
 
-class MaskedModel:
+class MaskedModel(BatchThread[Item]):
     """Fills slots in one thread of its own, so that no event loop waits for it.
 
     Args:
@@ -81,91 +75,67 @@ class MaskedModel:
     """
 
     def __init__(self, folder: str, device: str, slot: Slot) -> None:
+        super().__init__("esfp model")
         self._folder, self._device, self._slot = folder, device, slot
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flip-esfp-model")
-        self._lock = threading.Lock()
-        self._waiting: list[Waiting] = []
         self._loaded: tuple[Any, Any, Filler] | None = None
 
-    def judge(self, instruction: str, response: str, explanation: str) -> Future[Verdict]:
-        """The verdict on a rollout; what is asked for while the thread is busy is judged together.
+    def fill(self, instruction: str, response: str, explanation: str) -> Future[Filled]:
+        """The filled template; the future raises JudgeUnusableError where the model can't be loaded."""
+        return self.submit(self._fill, instruction, response, explanation)
 
-        The future raises JudgeUnusableError where the model can't be loaded, and RequestFailed where it fails.
+    def read(self, filled: Filled) -> Future[float]:
+        """The reward in [0, 1] of a filled template; the future raises RequestFailed where the model fails.
+
+        What is asked for while the thread is busy is read together.
         """
-        asked = Waiting(instruction, response, explanation)
-        with self._lock:
-            self._waiting.append(asked)
-        self._thread.submit(self._judge_waiting)
-        return asked.result
+        item = Item(filled)
+        self.ask(item)
+        return item.result
 
-    def _judge_waiting(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        wanted = [one for one in waiting if one.result.set_running_or_notify_cancel()]
-        try:
-            filled = self._filled(wanted)
-        except Exception as error:  # whatever loading raises: those who wait must know
-            _fail(wanted, _unusable(self._folder, self._device, error))
-            return
-        for batch in batches(filled):
-            asked = [wanted[number] for number in batch]
-            try:
-                scores = self._scores([filled[number] for number in batch])
-            except Exception as error:  # out of memory, or whatever a model's own code raises
-                _fail(asked, _failed(error))
-                continue
-            for one, number, score in zip(asked, batch, scores, strict=True):
-                one.result.set_result(Verdict(score, filled[number].truncated))
+    def _fill(self, instruction: str, response: str, explanation: str) -> Filled:
+        _, _, filler = self._load()
+        return filler.fill(instruction, response, explanation)
 
-    def _filled(self, wanted: Sequence[Waiting]) -> list[Filled]:
+    def _load(self) -> tuple[Any, Any, Filler]:
         if self._loaded is None:
-            model, tokenizer, filler = load_masked_model(self._folder, self._slot)
-            self._loaded = model.to(self._device).eval(), tokenizer, filler
-        filler = self._loaded[2]
-        return [filler.fill(one.instruction, one.response, one.explanation) for one in wanted]
+            try:
+                model, tokenizer, filler = load_masked_model(self._folder, self._slot)
+                self._loaded = model.to(self._device).eval(), tokenizer, filler
+            except (FlipError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise JudgeUnusableError(f"the esfp model can't be used on {self._device}: {reason}") from error
+        return self._loaded
 
-    def _scores(self, filled: Sequence[Filled]) -> list[float]:
+    def split(self, items: Sequence[Item]) -> Iterator[list[Item]]:
+        return batches(items)
+
+    def answer(self, batch: Sequence[Item]) -> list[float]:
         import torch
 
-        assert self._loaded is not None
-        model, tokenizer, filler = self._loaded
-        batch = {name: rows.to(self._device) for name, rows in padded(filled, tokenizer.pad_token_id).items()}
+        model, tokenizer, filler = self._load()
+        rows = padded([item.filled for item in batch], tokenizer.pad_token_id)
+        on_device = {name: values.to(self._device) for name, values in rows.items()}
         with torch.inference_mode():
-            scores: list[float] = slot_log_odds(model, batch, filler.positive, filler.negative).sigmoid().tolist()
+            odds = slot_log_odds(model, on_device, filler.positive, filler.negative)
+        scores: list[float] = odds.sigmoid().tolist()
         if not all(map(math.isfinite, scores)):
             raise ValueError("it gives NaN; train it again, with a smaller --learning_rate")
         return scores
 
 
-def batches(filled: Sequence[Filled]) -> Iterator[list[int]]:
-    """Numbers of filled templates, those of similar length together, within `BATCH_TOKENS`.
+def batches(items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Items of similar length together, within `BATCH_TOKENS`.
 
     Example:
-        >>> list(batches([Filled([1] * length, 0, False) for length in (3000, 10, 11, 3000)]))
-        [[1, 2], [0], [3]]
+        >>> [len(batch) for batch in batches([Item(Filled([1] * n, 0, False)) for n in (3000, 10, 11, 3000)])]
+        [2, 1, 1]
     """
-    batch: list[int] = []
-    for number in sorted(range(len(filled)), key=lambda n: len(filled[n].ids)):
-        if batch and (len(batch) + 1) * len(filled[number].ids) > BATCH_TOKENS:
+    batch: list[Item] = []
+    for item in sorted(items, key=lambda item: len(item.filled.ids)):
+        # Sorted by length, the last is the longest.
+        if batch and (len(batch) + 1) * len(item.filled.ids) > BATCH_TOKENS:
             yield batch
             batch = []
-        batch.append(number)
+        batch.append(item)
     if batch:
         yield batch
-
-
-def _fail(asked: Sequence[Waiting], error: Exception) -> None:
-    for one in asked:
-        one.result.set_exception(error)
-
-
-def _unusable(folder: str, device: str, error: Exception) -> Exception:
-    if isinstance(error, (UsageError, MissingDependencyError)):
-        return JudgeUnusableError(str(error))
-    reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
-    return JudgeUnusableError(f"the esfp model {folder} can't be loaded on {device}: {reason}")
-
-
-def _failed(error: Exception) -> RequestFailed:
-    reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
-    return RequestFailed(FailureKind.SERVER_ERROR, f"the esfp model failed: {reason}")

@@ -79,7 +79,8 @@ def write_slot(folder: Path, slot: Slot, made_with: Mapping[str, Any]) -> None:
     """Write `esfp.json` beside a model's weights, whose digest it holds; `made_with` is told as it is, for people."""
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.read_bytes())
+        with file.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "blake2b").digest())
     about = {"format": FORMAT, **asdict(slot), "weights": digest.hexdigest(), "made_with": dict(made_with)}
     slot_file(folder).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
