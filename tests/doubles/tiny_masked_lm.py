@@ -7,10 +7,11 @@ from typing import Any
 
 from open_instruct_flip.judges.esfp.slot import TEMPLATE_WITHOUT_EXPLANATION, Slot, write_slot
 
-WORDS = (
-    "instruction : response review overall , the is . name a colour red blue sky rain soil write short poem please "
-    "warm cold it was nothing misses every point good bad fine awful un ##kind user system ? !"
-).split()
+WORDS = [
+    *("instruction", ":", "response", "review", "overall", ",", "the", "is", ".", "good", "bad", "fine", "awful"),
+    *("name", "a", "colour", "red", "blue", "sky", "rain", "soil", "write", "short", "poem", "please", "warm", "cold"),
+    *("it", "was", "nothing", "misses", "every", "point", "un", "##kind", "user", "system", "?", "!"),
+]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SLOT = Slot(TEMPLATE_WITHOUT_EXPLANATION, max_length=64)
 
@@ -19,7 +20,7 @@ def tokenizer(mask: bool = True) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *dict.fromkeys(WORDS)])}
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
     made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
