@@ -10,7 +10,7 @@ from open_instruct_flip.checks import check_above_zero, check_zero_or_above
 from open_instruct_flip.client.urls import has_credentials, shown_url
 from open_instruct_flip.errors import UsageError
 
-TransportName = Literal["litellm", "direct", "local"]
+TransportName = Literal["litellm", "direct", "local", "none"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 HOSTED_VLLM = "hosted_vllm/"
 
@@ -45,11 +45,12 @@ class ClientConfig:
         default="litellm",
         metadata={
             "help": "litellm works for every provider; direct (hosted_vllm only) sends the same without importing it; "
-            "local runs the model of a folder in this process, for the likelihood judge"
+            "local runs the model of a folder in this process, for the likelihood judge; none asks no model, for esfp "
+            "without explanations"
         },
     )
     judge_device: str = field(
-        default="cpu", metadata={"help": "Where --judge_transport local runs the model, such as cpu or cuda:1"}
+        default="cpu", metadata={"help": "Where a judge's model in this process runs, such as cpu or cuda:1"}
     )
     judge_dtype: DtypeName = field(
         default="auto",
@@ -94,12 +95,14 @@ class ClientConfig:
         return self.llm_judge_model.startswith(HOSTED_VLLM)
 
     def endpoints(self) -> tuple[str | None, ...]:
-        """The URLs that requests go to; `(None,)` lets litellm's provider choose its own, or stands for this process.
+        """The URLs that requests go to; `(None,)` lets litellm's provider choose its own, or stands for no server.
 
         Raises:
             UsageError: No model; or a hosted_vllm model without a URL, whose requests, prompts included,
                 litellm would send to a public host; or a URL without a scheme.
         """
+        if self.judge_transport == "none":
+            return (None,)
         if not self.llm_judge_model:
             raise UsageError("no judge model given: set --llm_judge_model, for example hosted_vllm/Qwen/Qwen3-4B")
         if self.llm_judge_model == HOSTED_VLLM:

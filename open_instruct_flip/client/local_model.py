@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from open_instruct_flip.client.batch_thread import BatchThread
 from open_instruct_flip.client.chat_tokens import chat_tokens, common_length
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
@@ -65,7 +65,7 @@ def local_model(name: str, device: str, dtype: str) -> LocalModel:
     return LocalModel(name, device, dtype)
 
 
-class LocalModel:
+class LocalModel(BatchThread[Item]):
     """Reads batches in one thread of its own, so that no event loop waits for it.
 
     Args:
@@ -75,16 +75,14 @@ class LocalModel:
     """
 
     def __init__(self, name: str, device: str, dtype: str) -> None:
+        super().__init__("judge model")
         self._name, self._device, self._dtype = name, device, dtype
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flip-judge-model")
-        self._lock = threading.Lock()
-        self._waiting: list[Item] = []
         self._model: Any = None
         self._tokenizer: Any = None
 
     def encode(self, request: ChatRequest) -> Future[tuple[list[int], int]]:
         """The ids of a chat with an open last turn, and where that starts; see `chat_tokens`."""
-        return self._thread.submit(self._encode, request)
+        return self.submit(self._encode, request)
 
     def read(self, ids: list[int], start: int) -> Future[list[float]]:
         """The natural log-probabilities of the tokens from `start` on, each given all before it.
@@ -92,9 +90,7 @@ class LocalModel:
         What is asked for while the thread is busy is read together.
         """
         item = Item(ids, start)
-        with self._lock:
-            self._waiting.append(item)
-        self._thread.submit(self._read_waiting)
+        self.ask(item)
         return item.result
 
     def _encode(self, request: ChatRequest) -> tuple[list[int], int]:
@@ -120,21 +116,10 @@ class LocalModel:
             reason = " ".join(str(error).split())[:200]
             raise JudgeUnusableError(f"{self._name} can't be loaded on {self._device}: {reason}") from error
 
-    def _read_waiting(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        wanted = [item for item in waiting if item.result.set_running_or_notify_cancel()]
-        for batch in batches(wanted, self._model.config.get_text_config().vocab_size):
-            try:
-                found = self._logprobs(batch)
-            except Exception as error:  # out of memory, or whatever a model's own code raises: those who wait must know
-                for item in batch:
-                    item.result.set_exception(_failed(error))
-            else:
-                for item, logprobs in zip(batch, found, strict=True):
-                    item.result.set_result(logprobs)
+    def split(self, items: Sequence[Item]) -> Iterator[list[Item]]:
+        return batches(items, self._model.config.get_text_config().vocab_size)
 
-    def _logprobs(self, batch: Sequence[Item]) -> list[list[float]]:
+    def answer(self, batch: Sequence[Item]) -> list[list[float]]:
         import torch
 
         with torch.inference_mode():
@@ -213,12 +198,6 @@ def _is_whole(cache: Any) -> bool:
 
     layers = getattr(cache, "layers", ())
     return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
-
-
-def _failed(error: Exception) -> RequestFailed:
-    reason = " ".join(str(error).split())[:200]
-    detail = f"the judge model in this process failed: {type(error).__name__}: {reason}"
-    return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True)
 
 
 def _transformers() -> Any:

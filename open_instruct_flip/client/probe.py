@@ -56,6 +56,8 @@ class EndpointReport:
 
 def check_endpoints(config: ClientConfig) -> list[EndpointReport]:
     """`probe`, with what is found judged: see `require_usable`. For code without an event loop."""
+    if config.judge_transport == "none":
+        return []
     if config.in_process:
         check_model(config)
         return []

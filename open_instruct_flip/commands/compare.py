@@ -114,7 +114,8 @@ def _judge_policies(
 
     made = make_judges(judges or DEFAULT_JUDGES, options, client)
     rows = read_heldout(file)
-    check_endpoints(client)  # before a policy is loaded
+    if any(judge.asks_model for judge in made):
+        check_endpoints(client)  # before a policy is loaded
     console = Console(stderr=True)
     with console.status("the final policies respond"):
         answered = {run.name: responses_of(run, rows, max_new_tokens) for run in runs}

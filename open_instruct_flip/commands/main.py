@@ -27,6 +27,7 @@ COMMANDS = {
     "train": ("train", "train", "Train with Open Instruct's grpo_fast."),
     "data": ("data", "data", "Build, validate and convert RLVR datasets."),
     "eval": ("eval", "evaluate", "See whether a judge picks the better response, and at what cost."),
+    "esfp": ("esfp", "esfp", "Train a masked language model as a judge."),
     "compare": ("compare", "compare", "Compare the reward curves of several runs."),
     "doctor": ("doctor", "doctor", "See whether the machine, the judge and Open Instruct are ready."),
 }

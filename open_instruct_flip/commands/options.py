@@ -95,6 +95,8 @@ def with_judge_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _option(option: dataclasses.Field[Any], hint: Any) -> Callable[[Any], Any]:
+    if option.default is dataclasses.MISSING:
+        return _flag(option.name, hint, required=True, help=option.metadata["help"])
     shown = option.default not in (None, "")
     return _flag(option.name, hint, default=option.default, help=option.metadata["help"], show_default=shown)
 

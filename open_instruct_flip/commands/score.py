@@ -61,7 +61,7 @@ def score(
     rows = RowSource.find(source, config.split)
     file = None if out == STDOUT else Path(os.path.realpath(out) if os.path.islink(out) else out)
     check_inputs(rows, file, judge, config)
-    settings = reward_settings(rows, judge, config, check_endpoints(client))
+    settings = reward_settings(rows, judge, config, check_endpoints(judge.client.config))
     try:
         summary = _score(rows, _output(file, settings, config), judge, config)
     except KeyboardInterrupt:

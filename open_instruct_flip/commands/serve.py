@@ -70,6 +70,5 @@ def reward(
     from open_instruct_flip.serve.reward.run import run_server
 
     settings = ServerSettings(server, client, judge_options, failures)
-    settings.judge()
-    check_endpoints(client)
+    check_endpoints(settings.judge().client.config)
     run_server(settings)

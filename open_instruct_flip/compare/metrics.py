@@ -51,6 +51,8 @@ METRICS = (
     ),
     Metric("true_rate", "True rate", "", True, "higher", ("true_rate", "rewards/true_rate/mean")),
     Metric("heldout_true_rate", "True rate, held-out", "", True, "higher", ("heldout_true_rate",)),
+    Metric("heldout_accuracy", "Accuracy, held-out", "", True, "higher", ("heldout_accuracy",)),
+    Metric("heldout_loss", "Loss, held-out", "", False, "lower", ("heldout_loss",)),
     Metric("f1", "Instruction F1", "", True, "higher", ("f1", "flip/f1_mean", "rewards/f1/mean")),
     Metric(
         "completion_length",

@@ -36,6 +36,7 @@ class Judge(ABC):
         sees_instruction: Whether its prompt holds the instruction. FLIP's must not. Where that depends on an option,
             each judge says it of itself, and the class the stricter answer: False.
         infers_instruction: Whether its rewards hold the instruction that it has inferred.
+        asks_model: Whether it sends requests; a judge of whose options that depends says it of itself.
         compares_group: Whether a reward depends on the group's other responses.
         runs_in_process: Whether it works with `--judge_transport local`, where nothing is written, only read.
         nothing_said: The reward of a response without an answer, which no judge is asked about.
@@ -45,6 +46,7 @@ class Judge(ABC):
     config_class: ClassVar[type[JudgeConfig]] = JudgeConfig
     sees_instruction: bool = True
     infers_instruction: ClassVar[bool] = False
+    asks_model: bool = True
     compares_group: ClassVar[bool] = False
     runs_in_process: ClassVar[bool] = False
     nothing_said: ClassVar[Reward] = Reward(score=0.0)
@@ -99,6 +101,8 @@ class Judge(ABC):
             raise UsageError(
                 f"the {self.name} judge needs a server: --judge_transport local is for the likelihood judge alone"
             )
+        if self.asks_model and client.judge_transport == "none":
+            raise UsageError(f"the {self.name} judge asks a model: --judge_transport none is for judges that ask none")
         self.config = config
         self.client = JudgeClient(client)
         self.check()

@@ -24,6 +24,7 @@ _OURS = {
     "pairwise": "open_instruct_flip.judges.pairwise:PairwiseJudge",
     "listwise": "open_instruct_flip.judges.listwise:ListwiseJudge",
     "likelihood": "open_instruct_flip.judges.likelihood:LikelihoodJudge",
+    "esfp": "open_instruct_flip.judges.esfp.judge:EsfpJudge",
 }
 
 

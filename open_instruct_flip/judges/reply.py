@@ -15,6 +15,7 @@ _INSTRUCTION = reply_field(
     *("prompt", "inferred prompt", "user prompt", "system prompt", "inferred system prompt", "request", "user request"),
     is_text=True,
 )
+_EXPLANATION = reply_field("explanation", "analysis", "assessment", "review", is_text=True)
 _SCORE = reply_field("score", "rating", "grade", "overall score", "overall rating", "final score", "final rating")
 _WINNER = reply_field("winner", "better response", "preferred response", "choice", "verdict", "final verdict")
 _RANKING = reply_field("ranking", "final ranking")
@@ -65,6 +66,18 @@ def inferred_instruction(text: str) -> str:
         'Define soil.'
     """
     return _read(text, _INSTRUCTION, _scorable, "no instruction")
+
+
+def explanation(text: str) -> str:
+    """What a judge says of a response, in words.
+
+    Returns:
+        The explanation, stripped; lone surrogates are replaced.
+
+    Raises:
+        UnreadableReply: There is none, or several that differ.
+    """
+    return _read(text, _EXPLANATION, _scorable, "no explanation")
 
 
 def pointwise_score(text: str) -> float:
@@ -134,10 +147,10 @@ def _read(text: str, wanted: ReplyField, parse: Callable[[Any], _Verdict], missi
 
 
 def _scorable(value: Any) -> str:
-    instruction = as_text(value).encode("utf-8", "replace").decode()
-    if not is_scorable(instruction):
+    text = as_text(value).encode("utf-8", "replace").decode()
+    if not is_scorable(text):
         raise ValueError
-    return instruction
+    return text
 
 
 def _share_of_10(value: Any) -> float:

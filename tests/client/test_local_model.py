@@ -122,7 +122,7 @@ async def test_a_model_that_fails_is_a_failure_of_that_request_alone(monkeypatch
     judge = LikelihoodJudge(**LOCAL, max_attempts=1)
     await judge.score(CONVERSATION, ["Soil."])
     with monkeypatch.context() as broken:
-        broken.setattr(LocalModel, "_logprobs", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        broken.setattr(LocalModel, "answer", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
         (reward,) = await judge.score(CONVERSATION, ["Rain."])
     assert (reward.error, "out of memory" in (reward.detail or "")) == (FailureKind.SERVER_ERROR, True)
     assert (await judge.score(CONVERSATION, ["Rain."]))[0].score is not None

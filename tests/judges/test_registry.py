@@ -12,9 +12,10 @@ import pytest
 from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.esfp.slot import Slot, write_slot
 from open_instruct_flip.judges.registry import judge_class, judge_names
 
-OURS = ["flip", "likelihood", "listwise", "pairwise", "pointwise"]
+OURS = ["esfp", "flip", "likelihood", "listwise", "pairwise", "pointwise"]
 
 
 def test_our_judges_are_found_by_name() -> None:
@@ -23,13 +24,17 @@ def test_our_judges_are_found_by_name() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="no judge is called 'flop'; there are flip, likelihood"):
+    with pytest.raises(UsageError, match="no judge is called 'flop'; there are esfp, flip, likelihood"):
         judge_class("flop")
 
 
 @pytest.mark.parametrize("name", OURS)
-async def test_every_judge_pickles_before_and_after_use(name: str, model: ScriptedModel) -> None:
-    judge = judge_class(name)(**ENDPOINT, max_response_chars=999, seed=3)
+async def test_every_judge_pickles_before_and_after_use(name: str, model: ScriptedModel, tmp_path: Path) -> None:
+    own = {}
+    if name == "esfp":
+        write_slot(tmp_path, Slot(), {})
+        own = {"esfp_model": str(tmp_path)}
+    judge = judge_class(name)(**ENDPOINT, max_response_chars=999, seed=3, **own)
     model.answer = lambda request: "{}"
     again = pickle.loads(pickle.dumps(judge))
     if name != "likelihood":

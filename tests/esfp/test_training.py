@@ -1,0 +1,184 @@
+"""From pairs to a judge: the commands on files, a tiny model that learns, a judge server on a real socket."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_masked_lm import save_tiny_masked_lm
+
+from open_instruct_flip.commands.main import run as flip
+from open_instruct_flip.compare.history import read_run
+from open_instruct_flip.judges.esfp.judge import EsfpJudge
+from open_instruct_flip.judges.esfp.slot import TEMPLATE, read_slot
+
+pytest.importorskip("torch")
+
+SUBJECTS = ("rain", "soil", "sky", "red", "blue", "a poem")
+ADVERBS = ("warm", "cold", "short", "please")
+PAIRS = [
+    {"prompt": f"Name {a} {b}.", "chosen": f"It was {b} {a}.", "rejected": f"Nothing {b} {a}."}
+    for a in SUBJECTS
+    for b in ADVERBS
+]
+QUICK = ["--max_length", "64", "--batch_size", "4", "--learning_rate", "0.005", "--evals_per_epoch", "1"]
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> str:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_tiny_masked_lm(tmp_path_factory.mktemp("base"), None))
+
+
+def train(tmp_path: Path, base: str, rows: list[dict[str, Any]], *options: str) -> tuple[int, Path]:
+    out = tmp_path / "trained"
+    pairs = write(tmp_path / "pairs.jsonl", rows)
+    return flip(["esfp", "train", pairs, "--base", base, "--out", str(out), *QUICK, *options]), out
+
+
+def test_pairs_become_a_judge_that_prefers_what_they_prefer(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out = train(tmp_path, base, PAIRS, "--no_explanations", "--margin", "1", "--epochs", "8")
+    assert code == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    names = {file.name for file in out.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "esfp.json", "README.md", "run"} <= names
+    assert not any(name.endswith(".bin") or name.startswith("checkpoint") for name in names)
+    about = json.loads((out / "esfp.json").read_text())
+    assert (about["positive"], about["negative"], about["max_length"]) == (["good"], ["bad"], 64)
+    assert about["made_with"]["transformers"]
+    run = read_run(out / "run")
+    assert run.series("heldout_loss")[1][0] > min(run.series("heldout_loss")[1])
+    assert "24 pairs" not in (card := (out / "README.md").read_text())
+    assert "22 pairs trained on, 2 held out" in card
+
+    unseen = [{"role": "user", "content": "Write a short poem."}]
+    liked, disliked = EsfpJudge(esfp_model=str(out)).score_sync(unseen, ["It was sky.", "Nothing sky."])
+    assert liked.score is not None
+    assert disliked.score is not None
+    assert liked.score > 0.5 > disliked.score
+
+    rows = write(tmp_path / "in.jsonl", [{"messages": unseen, "responses": ["It was sky.", "Nothing sky."]}])
+    scored = tmp_path / "out.jsonl"
+    assert flip(["score", rows, str(scored), "--judge", "esfp", "--esfp_model", str(out)]) == 0
+    assert [row["reward"] for row in read(scored)] == pytest.approx([liked.score, disliked.score], abs=1e-5)
+
+
+def test_explanations_are_made_once_and_trained_on(base: str, tmp_path: Path, judge_double: Any) -> None:
+    def explain(body: dict[str, Any]) -> str:
+        text = body["messages"][1]["content"]
+        return json.dumps({"explanation": "It misses every point." if "Nothing" in text else "It was fine."})
+
+    server = judge_double(reply=explain)
+    pairs, out = write(tmp_path / "pairs.jsonl", PAIRS[:6]), tmp_path / "explained.jsonl"
+    command = ["esfp", "explain", pairs, str(out), "--llm_judge_model", "hosted_vllm/judge"]
+    command += ["--api_base", server.api_base, "--judge_transport", "direct", "--reply_contract", "schema"]
+    assert flip(command) == 0
+    rows = read(out)
+    assert [(row["chosen_explanation"], row["rejected_explanation"]) for row in rows] == [
+        ("It was fine.", "It misses every point.")
+    ] * 6
+    assert [row["chosen"] for row in rows] == [row["chosen"] for row in PAIRS[:6]]
+    asked = server.num_requests
+    assert asked == 12
+    with out.open("a") as file:
+        file.write('{"messages": [{"ro')  # a kill's half line
+    write(tmp_path / "pairs.jsonl", PAIRS[:8])
+    assert flip(command) == 0
+    assert (server.num_requests - asked, len(read(out))) == (4, 8)
+    server.models = ("other",)
+    assert flip([*command[:5], "hosted_vllm/other", *command[6:]]) == 2
+    assert (server.num_requests - asked, len(read(out))) == (4, 8)
+
+    code, folder = train(tmp_path, base, read(out), "--epochs", "1")
+    assert code == 0
+    assert read_slot(folder).template == TEMPLATE
+    judge = EsfpJudge("hosted_vllm/judge", server.api_base, esfp_model=str(folder), reply_contract="schema")
+    (reward,) = judge.score_sync([{"role": "user", "content": "Name a colour."}], ["Red."])
+    assert reward.score is not None
+    assert reward.usage.requests == 1
+
+
+def test_explanations_that_fail_are_told_and_asked_for_again(
+    tmp_path: Path, judge_double: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = judge_double(
+        reply=lambda body: "{}" if "Name rain cold." in str(body) else '{"explanation": "It was fine."}'
+    )
+    pairs, out = write(tmp_path / "pairs.jsonl", PAIRS[:3]), tmp_path / "explained.jsonl"
+    command = ["esfp", "explain", pairs, str(out), "--llm_judge_model", "hosted_vllm/judge"]
+    command += ["--api_base", server.api_base, "--judge_transport", "direct", "--reply_contract", "schema"]
+    assert flip(command) == 1
+    assert "1 pairs have none; the first: unreadable_reply" in capsys.readouterr().err
+    assert [row["messages"][0]["content"] for row in read(out)] == ["Name rain warm.", "Name rain short."]
+    server.reply = '{"explanation": "It was fine."}'
+    assert flip(command) == 0
+    assert len(read(out)) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"prompt": "Hi", "chosen": "Red.", "rejected": "Red. "}, "chosen and rejected are the same response"),
+        ({"prompt": "Hi", "chosen": "Red."}, "rejected missing or empty"),
+        ({"prompt": "Hi", "chosen": "Red.", "rejected": " "}, "a response says nothing"),
+        ({"prompt": "Hi", "chosen": 3, "rejected": "Red."}, "chosen is neither a text nor a list of turns"),
+        ({"chosen": "Red.", "rejected": "Blue."}, "none of the columns"),
+        (PAIRS[0], "2 of 2 pairs have no explanations"),
+    ],
+)
+def test_what_is_no_pair_is_refused_with_its_place(
+    row: dict[str, Any], fault: str, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out = train(tmp_path, base, [PAIRS[1], row])
+    assert (code, fault in (said := capsys.readouterr().err)) == (2, True), said
+    assert "pairs.jsonl:2" in said or "explanations" in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--positive", "unkind"], "'unkind' is 2 tokens"),
+        (["--positive", "bad"], "none that is both"),
+        (["--template", "{instruction} {response}"], "lacks {mask}"),
+        (["--template", TEMPLATE], "the template and the training must agree"),
+        (["--heldout", "1"], "--heldout is a share below 1"),
+        (["--base", "no/such/folder"], "holds no masked language model"),
+    ],
+)
+def test_impossible_settings_are_refused(
+    options: list[str], fault: str, base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = train(tmp_path, base, PAIRS, "--no_explanations", *options)
+    assert (code, fault in (said := capsys.readouterr().err)) == (2, True), said
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(base: str, tmp_path: Path) -> None:
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "kept").write_text("mine")
+    code, out = train(tmp_path, base, PAIRS, "--no_explanations")
+    assert code == 2
+    assert [file.name for file in out.iterdir()] == ["kept"]
+
+
+def test_pairs_of_turns_are_read_as_preference_data_has_them(base: str, tmp_path: Path) -> None:
+    asked = {"role": "user", "content": "Name a colour."}
+    rows = [
+        {side: [asked, {"role": "assistant", "content": text}] for side, text in (("chosen", a), ("rejected", b))}
+        for a, b in (("Red.", "Rain."), ("Blue.", "Soil."))
+    ]
+    code, out = train(tmp_path, base, rows, "--no_explanations", "--epochs", "1")
+    assert code == 0
+    assert "1 pairs trained on, 1 held out" in (out / "README.md").read_text()
