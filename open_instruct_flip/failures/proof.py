@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from open_instruct_flip.client.together import together
-from open_instruct_flip.conversation import Message
+from open_instruct_flip.conversation import Message, Target
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import REPLY_FAILURES, Reward
 
@@ -86,12 +86,14 @@ async def prove(judge: Judge) -> Proof:
     """
     strays = [response for _, response in (*ANSWERED[1:], ANSWERED[0])]
     groups = await together(
-        judge.score(_asked(instruction), [response, stray])
+        judge.score(_asked(instruction, judge.target), [response, stray])
         for (instruction, response), stray in zip(ANSWERED, strays, strict=True)
     )
     return Proof([own for own, _ in groups], [stray for _, stray in groups])
 
 
-def _asked(instruction: str) -> list[Message]:
-    # A judge of system prompts infers this one.
-    return [{"role": "system", "content": f"Answer this: {instruction}"}, {"role": "user", "content": instruction}]
+def _asked(instruction: str, target: Target) -> list[Message]:
+    """A conversation with nothing beside the instruction that would give it away."""
+    if target == "system":
+        return [{"role": "system", "content": instruction}, {"role": "user", "content": "Please begin."}]
+    return [{"role": "user", "content": instruction}]

@@ -23,7 +23,9 @@ def server_command(backend: Backend, model: str, folder: Path | None, config: Se
 
 def server_environment(folder: Path | None, config: ServerConfig) -> dict[str, str]:
     """This process's environment, with what the server has to know."""
-    environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    # On a CPU, vLLM takes nearly all memory for its cache, and refuses to start where other programs hold some of it.
+    defaults = {"OMP_NUM_THREADS": "1"} | ({} if _has_cuda() else {"VLLM_CPU_KVCACHE_SPACE": "2"})
+    environment = defaults | os.environ
     if folder is not None:
         environment |= {"HF_HUB_OFFLINE": "1"}
     if config.api_key_env:

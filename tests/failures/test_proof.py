@@ -40,9 +40,13 @@ def unread(instruction: str, own: bool, count: int) -> Reward:
     return Reward(score=float(own))
 
 
-async def test_a_judge_that_reads_passes() -> None:
+@pytest.mark.parametrize("target", ["last_user", "system"])
+async def test_a_judge_that_reads_passes_and_is_shown_no_instruction(target: str) -> None:
     with JudgeDouble(reply=reading_reply) as server:
-        proof = await prove(FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct"))
+        judge = FlipJudge("hosted_vllm/judge", server.api_base, judge_transport="direct", flip_target=target)
+        proof = await prove(judge)
+        shown = [body["messages"][-1]["content"] for body in server.bodies]
+    assert not [text for text in shown for instruction in OWN if instruction in text]
     assert (proof.readable, proof.problem) == (10, None)
     assert proof.means[0] == 1.0
     assert proof.means[1] < 0.3

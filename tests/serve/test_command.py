@@ -32,3 +32,14 @@ def test_a_gpu_keeps_the_models_own_type(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(command, "_has_cuda", lambda: True)
     monkeypatch.setattr(command, "_cpu_knows_bfloat16", lambda: False)
     assert "--dtype" not in command.server_command("vllm", "judge", None, ServerConfig(), 8001)
+
+
+@pytest.mark.parametrize(("given", "space"), [(None, "2"), ("8", "8")])
+def test_vllm_on_a_cpu_leaves_memory_to_others_unless_told(
+    given: str | None, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_has_cuda", lambda: False)
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", given)
+    assert command.server_environment(None, ServerConfig())["VLLM_CPU_KVCACHE_SPACE"] == space
