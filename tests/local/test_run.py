@@ -63,7 +63,7 @@ def test_likelihood_reads_in_the_process_of_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--judge", "referee"], "no judge is called 'referee'; there are flip, likelihood, listwise"),
+        (["--judge", "referee"], "no judge is called 'referee'; there are esfp, flip, likelihood, listwise"),
         (["--stepz", "2"], "No such option"),
         (["--steps", "0"], "--steps must be above 0, got 0"),
         (["--num_samples", "1"], "at least 2"),
