@@ -37,9 +37,7 @@ def _asking(judge: Judge, client: JudgeClient) -> Judge:
     config = judge.config
     if "reply_contract" in {option.name for option in fields(config)}:
         config = replace(config, reply_contract="free")  # type: ignore[call-arg]  # of judges that read a reply
-    counting = type(judge).from_config(config, judge.client.config)
-    counting.client = client
-    return counting
+    return type(judge).from_config(config, client)
 
 
 class _Counter(JudgeClient):

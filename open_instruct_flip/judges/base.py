@@ -60,14 +60,14 @@ class Judge(ABC):
         self._configure(self.make_config(options), ClientConfig(llm_judge_model=model, api_base=api_base, **client))
 
     @classmethod
-    def from_config(cls, config: JudgeConfig, client: ClientConfig) -> Self:
-        """A judge from its two configurations."""
+    def from_config(cls, config: JudgeConfig, client: ClientConfig | JudgeClient) -> Self:
+        """A judge from its two configurations, or from its own and a client that it shares with others."""
         made = cls.__new__(cls)
         made._configure(config, client)
         return made
 
     @classmethod
-    def from_options(cls, given: Mapping[str, Any], client: ClientConfig) -> Self:
+    def from_options(cls, given: Mapping[str, Any], client: ClientConfig | JudgeClient) -> Self:
         """A judge from the options that somebody gave, the others at their defaults; see `make_config`."""
         return cls.from_config(cls.make_config(given), client)
 
@@ -96,15 +96,16 @@ class Judge(ABC):
         """The value of a dataset's `dataset` column that asks Open Instruct for this judge."""
         return f"general-{cls.name}"
 
-    def _configure(self, config: JudgeConfig, client: ClientConfig) -> None:
-        if client.in_process and not self.runs_in_process:
+    def _configure(self, config: JudgeConfig, client: ClientConfig | JudgeClient) -> None:
+        reached = client if isinstance(client, ClientConfig) else client.config
+        if reached.in_process and not self.runs_in_process:
             raise UsageError(
                 f"the {self.name} judge needs a server: --judge_transport local is for the likelihood judge alone"
             )
-        if self.asks_model and client.judge_transport == "none":
+        if self.asks_model and reached.judge_transport == "none":
             raise UsageError(f"the {self.name} judge asks a model: --judge_transport none is for judges that ask none")
         self.config = config
-        self.client = JudgeClient(client)
+        self.client = JudgeClient(client) if isinstance(client, ClientConfig) else client
         self.check()
 
     def check(self) -> None:

@@ -74,7 +74,7 @@ class MixedJudge(Judge):
     part_types: ClassVar[tuple[type[Judge], ...]] = ()
 
     def check(self) -> None:
-        self.parts = [part.from_options(self._options_of(part), self.client.config) for part in self.part_types]
+        self.parts = [part.from_options(self._options_of(part), self.client) for part in self.part_types]
         self.sees_instruction = all(part.sees_instruction for part in self.parts)
         self._weights = self.config.weights(len(self.parts))
 
@@ -128,11 +128,6 @@ class MixedJudge(Judge):
             truncated=any(reward.truncated for reward in rewards),
             duplicate=all(reward.duplicate for reward in rewards),
         )
-
-    async def aclose(self) -> None:
-        for part in self.parts:
-            await part.aclose()
-        await super().aclose()
 
 
 def standardised(values: Sequence[float]) -> list[float]:

@@ -162,6 +162,24 @@ def test_a_dry_run_counts_what_a_run_then_sends_and_sends_nothing(
     assert counted == {"flip": 2 * NUM_PAIRS, "pairwise": 2 * NUM_PAIRS}
 
 
+@pytest.mark.parametrize(("judge", "requests"), [("likelihood", 3), ("flip+likelihood", 5)])
+def test_a_dry_run_of_a_judge_that_only_reads_sends_nothing_either(
+    judge: str,
+    requests: int,
+    judge_double: Callable[..., JudgeDouble],
+    pairs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    double = judge_double()
+    command = arguments(pairs, tmp_path / "out", double.api_base, "--judge", "flip", "--judge", judge, "--limit", "1")
+    assert run([*command, "--dry_run"]) == 0
+    shown = [line.split("│") for line in capsys.readouterr().out.splitlines() if judge[:10] in line]
+    # The instruction without a response, and a second answer that shows where the first one starts.
+    assert [int(cells[2]) for cells in shown] == [requests + 1]
+    assert double.num_requests == 0
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

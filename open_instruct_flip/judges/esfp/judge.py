@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal, get_args
 
+from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.client.together import together
@@ -66,13 +67,14 @@ class EsfpJudge(Explainer):
     config_class = EsfpConfig
     config: EsfpConfig
 
-    def _configure(self, config: JudgeConfig, client: ClientConfig) -> None:
+    def _configure(self, config: JudgeConfig, client: ClientConfig | JudgeClient) -> None:
         assert isinstance(config, EsfpConfig)
         if not config.esfp_model:
             raise UsageError("the esfp judge needs --esfp_model, the folder that `flip esfp train` wrote")
         self._slot = read_slot(config.esfp_model)
         self.asks_model = self._slot.takes_explanation and config.esfp_explanation == "auto"
-        super()._configure(config, client if self.asks_model else replace(client, judge_transport="none"))
+        reached = client if isinstance(client, ClientConfig) else client.config
+        super()._configure(config, client if self.asks_model else replace(reached, judge_transport="none"))
 
     def prompt_texts(self) -> tuple[str, ...]:
         return *super().prompt_texts(), slot_file(self.config.esfp_model).read_text("utf-8")
