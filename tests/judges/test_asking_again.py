@@ -10,7 +10,7 @@ from scripted_model import CONVERSATION, ENDPOINT, FREE, ScriptedModel
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.flip import FlipJudge
-from open_instruct_flip.judges.registry import judge_class, judge_options
+from open_instruct_flip.judges.registry import judge_class, judge_names, judge_options
 from open_instruct_flip.rewards import FailureKind, Usage
 
 READABLE = json.dumps({"reasoning": "Soil.", "instruction": "Explain soil."})
@@ -87,5 +87,5 @@ def test_the_options_of_all_judges_say_whose_they_are() -> None:
     assert options["max_pairs"].judges == ("pairwise",)
     assert options["max_pairs"].help.endswith("[pairwise; default: 0]")
     assert options["flip_target"].judges == ("flip", "likelihood")
-    assert len(options["seed"].judges) == 5
+    assert set(options["seed"].judges) == set(judge_names())
     assert options["seed"].hint == (int | None)

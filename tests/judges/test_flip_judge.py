@@ -59,8 +59,8 @@ async def test_prompt_and_schema_ask_for_the_same_fields(model: ScriptedModel, t
     assert format_ is not None
     fields = list(format_["json_schema"]["schema"]["properties"])
     assert fields == (["reasoning", "instruction"] if reasoning else ["instruction"])
-    for message in model.requests[0].messages:
-        assert ('"reasoning"' in message["content"]) == reasoning
+    question = model.requests[0].messages[-1]["content"]
+    assert ('"reasoning"' in question) == reasoning
 
 
 async def test_k_samples_are_one_request_and_the_mean_of_those_that_can_be_read(model: ScriptedModel) -> None:
