@@ -26,7 +26,7 @@ from report import machine, show, write
 
 from open_instruct_flip.client.chat_tokens import chat_tokens
 from open_instruct_flip.client.local_model import Item, batches
-from open_instruct_flip.eval.benchmarks import llmbar
+from open_instruct_flip.eval.benchmarks.llmbar import LLMBar
 from open_instruct_flip.eval.items import Item as Pair
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.rewards import Reward
@@ -37,7 +37,7 @@ READINGS = (("instruction", "pmi"), ("response", "pmi"), ("response", "mean"), (
 def even_pairs(root: str, per_subset: int | None) -> list[Pair]:
     """The first pairs of even number of each subset."""
     pairs: dict[str, list[Pair]] = {}
-    for pair in llmbar.read(root):
+    for pair in LLMBar().read(root):
         if int(pair.id.rpartition("/")[2]) % 2 == 0:
             pairs.setdefault(pair.subset, []).append(pair)
     return [pair for of_subset in pairs.values() for pair in of_subset[:per_subset]]

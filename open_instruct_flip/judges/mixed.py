@@ -134,7 +134,7 @@ def standardised(values: Sequence[float]) -> list[float]:
     """Values less their mean, in units of their standard deviation; all 0.0 where they are the same.
 
     Example:
-        >>> standardised([0.2, 0.6]), standardised([0.7, 0.7])
+        >>> standardised([1.0, 3.0]), standardised([0.7, 0.7])
         ([-1.0, 1.0], [0.0, 0.0])
     """
     mean, spread = fmean(values), pstdev(values)

@@ -45,7 +45,7 @@ def failing(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "says"), [("scroe", "did you mean 'score'?"), ("judge", "there are score, serve, local")]
+    ("command", "says"), [("scroe", "did you mean 'score'?"), ("teach", "there are score, serve, judge, local")]
 )
 def test_an_unknown_command_is_one_line_that_names_the_known_ones(command, says, capsys):
     assert run([command]) == 2
