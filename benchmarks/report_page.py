@@ -74,7 +74,9 @@ def main() -> None:
     rows = judgements(count)
     (folder / "judgements.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
     page, timed = folder / "report.html", folder / "timed.html"
-    subprocess.run(["flip", "eval", "report", str(folder), "--out", str(page)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "open_instruct_flip", "eval", "report", str(folder), "--out", str(page)], check=True
+    )
     timed.write_text(page.read_text("utf-8").replace("</body>", f"{TIMER}</body>"), "utf-8")
     for _ in range(3):
         command = [*CHROMIUM, timed.resolve().as_uri()]
