@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.judging.lines import Output, decode, encode
+from open_instruct_flip.one_writer import open_alone
 from open_instruct_flip.rewards import REQUEST_FAILURES, Reward
 
 JUDGEMENTS = "judgements.jsonl"
@@ -85,13 +85,7 @@ class JudgementStore:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
-            self._file: BinaryIO = opened.enter_context(self.path.open("a+b"))
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(
-                    f"another process is writing {self.path}; wait for it, or choose another --out"
-                ) from error
+            self._file: BinaryIO = opened.enter_context(open_alone(self.path, "--out"))
             self._take_over()
             self._opened = opened.pop_all()
         return self

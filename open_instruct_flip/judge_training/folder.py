@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +11,7 @@ from typing import Any
 
 from open_instruct_flip.compare.history import HISTORY_FILE, RUN_FILE
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.one_writer import folder_alone, remove_parts
 
 JUDGE, CHECKPOINTS, CARD = "judge", "checkpoints", "README.md"
 STATE_FILE = "trainer_state.json"
@@ -26,12 +25,9 @@ def training_folder(folder: Path, settings: Mapping[str, Any], *, restart: bool)
     Raises:
         UsageError: Another run writes it, or it holds something else: a run of other settings, or a finished one.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: give another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with folder_alone(folder):
         if restart:
-            _remove_run(folder)
+            remove_parts(folder, PARTS)
         _check(folder, json.loads(json.dumps(settings)))
         yield last_checkpoint(folder / CHECKPOINTS)
 
@@ -64,32 +60,6 @@ def _check(folder: Path, settings: dict[str, Any]) -> None:
         )
     if (folder / JUDGE / CARD).exists():
         raise UsageError(f"{folder / JUDGE} is trained already: serve it, give another --out, or --restart")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with this process however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UsageError(f"another run is writing {folder}: give another --out, or stop that run") from None
-    except OSError:
-        pass  # a file system without locks
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _remove_run(folder: Path) -> None:
-    for name in PARTS:
-        part = folder / name
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
 
 
 def _step(checkpoint: Path) -> int:

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from itertools import permutations
 from typing import Any, get_type_hints
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.mixed import JOINT, MixedJudge, mixed
+from open_instruct_flip.plugins import find_class, known_names
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class JudgeOption:
 
 def judge_names() -> list[str]:
     """The names that `judge_class` knows."""
-    return sorted({*_OURS, *(point.name for point in entry_points(group=ENTRY_POINT_GROUP))})
+    return known_names(_OURS, ENTRY_POINT_GROUP)
 
 
 def judge_class(name: str) -> type[Judge]:
@@ -58,13 +57,10 @@ def judge_class(name: str) -> type[Judge]:
     """
     if JOINT in name:
         return mixed(*_parts(name))
-    if name in _OURS:
-        module, attribute = _OURS[name].split(":")
-        ours: type[Judge] = getattr(import_module(module), attribute)
-        return ours
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        return _load(point)
-    raise UsageError(f"no judge is called {name!r}; there are {', '.join(judge_names())}")
+    found = find_class(name, _OURS, ENTRY_POINT_GROUP, Judge)  # type: ignore[type-abstract]  # a subclass is wanted
+    if found is None:
+        raise UsageError(f"no judge is called {name!r}; there are {', '.join(judge_names())}")
+    return found
 
 
 def _parts(name: str) -> list[type[Judge]]:
@@ -119,17 +115,3 @@ def importable_judges() -> Iterator[type[Judge]]:
 @cache
 def _warn_once(text: str) -> None:
     logger.warning("%s", text)
-
-
-def _load(point: EntryPoint) -> type[Judge]:
-    try:
-        judge = point.load()
-    except Exception as error:  # whatever another package's module does when it is imported
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(
-            f"the judge {point.name!r} of the entry point {point.value!r} can't be imported: "
-            f"{type(error).__name__}: {reason}; mend or remove its package"
-        ) from error
-    if not (isinstance(judge, type) and issubclass(judge, Judge)):
-        raise UsageError(f"the entry point {point.value!r} of the judge {point.name!r} is no subclass of Judge")
-    return judge

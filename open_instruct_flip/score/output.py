@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import itertools
 import json
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, Self
 
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.judging.lines import Output, decode, encode
+from open_instruct_flip.one_writer import open_alone
 from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES
 from open_instruct_flip.score.columns import write_as_parquet
 from open_instruct_flip.score.groups import ResponseGroup
@@ -95,13 +95,7 @@ class PartialOutput:
     def __enter__(self) -> Self:
         self._out.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
-            self._file: BinaryIO = opened.enter_context(self.path.open("a+b"))
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(
-                    f"another process is writing {self.path}; wait for it, or choose another OUT"
-                ) from error
+            self._file: BinaryIO = opened.enter_context(open_alone(self.path, "OUT"))
             self._take_over()
             self._kept = opened.enter_context(self._kept_path.open("rb"))
             self._opened = opened.pop_all()

@@ -152,7 +152,7 @@ def entry_points(monkeypatch):
         EntryPoint("broken", "no_such_package.judges:Broken", group),
     ]
     monkeypatch.setattr(
-        "open_instruct_flip.judges.registry.entry_points",
+        "open_instruct_flip.plugins.entry_points",
         lambda group, name=None: [point for point in points if name in (None, point.name)],
     )
 

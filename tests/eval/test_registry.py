@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from open_instruct_flip import plugins
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval import registry
 from open_instruct_flip.eval.benchmark import Benchmark
@@ -29,7 +30,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "their_package", package)
     values = {"theirs": "their_package:Theirs", "number": "their_package:number", "gone": "no_such_package:Gone"}
     points = EntryPoints(EntryPoint(name, value, registry.ENTRY_POINT_GROUP) for name, value in values.items())
-    monkeypatch.setattr(registry, "entry_points", lambda **wanted: points.select(**wanted))
+    monkeypatch.setattr(plugins, "entry_points", lambda **wanted: points.select(**wanted))
 
 
 def test_every_benchmark_of_this_package_is_found_under_its_name() -> None:

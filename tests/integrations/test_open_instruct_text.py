@@ -191,7 +191,7 @@ def test_what_another_packages_judge_needs_is_asked_for_only_where_it_is_used(mo
     point = EntryPoint("dice", f"{__name__}:DiceJudge", "open_instruct_flip.judges")
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(DiceJudge=DiceJudge))
     monkeypatch.setattr(
-        "open_instruct_flip.judges.registry.entry_points",
+        "open_instruct_flip.plugins.entry_points",
         lambda group, name=None: [point] if name in (None, "dice") else [],
     )
     assert {option.name: option.help for option in judge_options()}["sides"] == "Sides of the die [dice]"
