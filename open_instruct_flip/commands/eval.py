@@ -15,9 +15,16 @@ from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.eval_advise import advise
 from open_instruct_flip.commands.eval_attacks import attacks
 from open_instruct_flip.commands.eval_best_of_n import best_of_n
+from open_instruct_flip.commands.eval_options import (
+    INTERRUPTED,
+    read_benchmark,
+    with_benchmark,
+    with_judges,
+    with_judging,
+    with_out,
+)
 from open_instruct_flip.commands.eval_report import report
 from open_instruct_flip.commands.eval_retrieval import retrieval
-from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
 from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError, install_line
 from open_instruct_flip.eval.config import EvalConfig
 
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
     from open_instruct_flip.eval.store import JudgementStore
     from open_instruct_flip.judging.lines import Output
 
-INTERRUPTED = 130
 WIDTH_OF_FILES = 160
 """Characters of a table's line where no terminal says how many it has."""
 
@@ -42,17 +48,11 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.argument("name", metavar="BENCHMARK")
-@click.option("--data", help="File, folder or hub dataset of the benchmark; see docs/evaluation.md.")
-@click.option("--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated.")
-@click.option("--subset", "subsets", multiple=True, help="Part of the benchmark; may be repeated. All if not given.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; runs/eval/BENCHMARK if not given."
-)
+@with_benchmark
+@with_judges
+@with_out("runs/eval/BENCHMARK")
 @click.option("--dry_run", is_flag=True, help="Count requests and tokens, and send nothing.")
-@config_options(config=EvalConfig)
-@with_judge_models
-@with_judge_options
+@with_judging
 def run(
     name: str,
     data: str | None,
@@ -70,16 +70,11 @@ def run(
     stopped.
     """
     from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.registry import find_benchmark
-    from open_instruct_flip.eval.selection import digest, select
+    from open_instruct_flip.eval.selection import digest
     from open_instruct_flip.eval.store import JudgementStore
 
-    benchmark = find_benchmark(name)
-    source = data or benchmark.default_data
-    if source is None:
-        raise UsageError(f"{name} needs --data: see docs/evaluation.md for where its files come from")
     contenders = find_contenders(judges, judge_options, clients)
-    items = select(benchmark.read(source, config.split), subsets, config)
+    benchmark, items = read_benchmark(name, data, subsets, config)
     _check_group_sizes(contenders, items)
     if dry_run:
         _show_costs(contenders, items, config)

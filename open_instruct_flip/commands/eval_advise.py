@@ -8,17 +8,12 @@ from pathlib import Path
 
 import click
 
+from open_instruct_flip.commands.eval_options import result_folders
 from open_instruct_flip.errors import UsageError
 
 
 @click.command()
-@click.argument(
-    "folders",
-    metavar="DIR...",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-)
+@result_folders
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON")
 def advise(folders: tuple[Path, ...], as_json: bool) -> None:
     """Say which judge to train with, from the results in DIR..., and why.

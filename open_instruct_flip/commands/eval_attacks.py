@@ -10,18 +10,22 @@ from typing import Any, get_args
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
+from open_instruct_flip.commands.eval_options import (
+    INTERRUPTED,
+    read_benchmark,
+    with_benchmark,
+    with_judges,
+    with_judging,
+    with_out,
+)
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.similarity.copying import CopyGuard
 
-INTERRUPTED = 130
-
 
 @click.command()
-@click.argument("name", metavar="BENCHMARK")
-@click.option("--data", help="File, folder or hub dataset of the benchmark; see docs/evaluation.md.")
-@click.option("--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated.")
+@with_benchmark
+@with_judges
 @click.option("--attack", "names", multiple=True, help="Attack; may be repeated. All if not given.")
 @click.option(
     "--copy_guard",
@@ -30,13 +34,8 @@ INTERRUPTED = 130
     show_default=True,
     help="Guard against copied instructions; penalize shows the effects without and with it.",
 )
-@click.option("--subset", "subsets", multiple=True, help="Part of the benchmark; may be repeated. All if not given.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; runs/eval/BENCHMARK-attacks if not given."
-)
-@config_options(config=EvalConfig)
-@with_judge_models
-@with_judge_options
+@with_out("runs/eval/BENCHMARK-attacks")
+@with_judging
 def attacks(
     name: str,
     data: str | None,
@@ -61,20 +60,15 @@ def attacks(
     from open_instruct_flip.eval.attacks.table import by_attack
     from open_instruct_flip.eval.attacks.texts import attack_texts, find_attacks
     from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.registry import find_benchmark
-    from open_instruct_flip.eval.selection import digest, select
+    from open_instruct_flip.eval.selection import digest
     from open_instruct_flip.eval.store import JudgementStore
     from open_instruct_flip.judging.progress import shown
 
     chosen = find_attacks(names)
-    benchmark = find_benchmark(name)
-    source = data or benchmark.default_data
-    if source is None:
-        raise UsageError(f"{name} needs --data: see docs/evaluation.md for where its files come from")
     if config.ray:
         raise UsageError("flip eval attacks does not judge on Ray; leave --ray out")
     contenders = find_contenders(judges, judge_options, clients)
-    items = select(benchmark.read(source, config.split), subsets, config)
+    _, items = read_benchmark(name, data, subsets, config)
     settings = {
         "benchmark": name,
         "items": digest(items),

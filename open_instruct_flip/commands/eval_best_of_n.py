@@ -10,24 +10,19 @@ from typing import Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
+from open_instruct_flip.commands.eval_options import INTERRUPTED, with_judges, with_judging, with_out
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.config import EvalConfig
 
-INTERRUPTED = 130
 NAME = "best-of-n"
 
 
 @click.command(NAME)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--gold", default="gold", show_default=True, help="Column with a gold score for each response.")
-@click.option("--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; runs/eval/best-of-n if not given."
-)
-@config_options(config=EvalConfig)
-@with_judge_models
-@with_judge_options
+@with_judges
+@with_out("runs/eval/best-of-n")
+@with_judging
 def best_of_n(
     file: Path,
     gold: str,

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import click
 
+from open_instruct_flip.commands.eval_options import result_folders
 from open_instruct_flip.errors import UsageError
 
 
 @click.command()
-@click.argument(
-    "folders",
-    metavar="DIR...",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-)
+@result_folders
 @click.option("--out", type=click.Path(path_type=Path), help="The page; default: report.html in the first DIR")
 def report(folders: tuple[Path, ...], out: Path | None) -> None:
     """Write the results in DIR... as one page that needs no network.

@@ -10,19 +10,17 @@ from typing import Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.options import config_options, with_judge_models, with_judge_options
+from open_instruct_flip.commands.eval_options import with_judges, with_judging
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.config import EvalConfig
 
 
 @click.command()
 @click.argument("data", metavar="FILE")
-@click.option("--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated.")
+@with_judges
 @click.option("--others", type=click.IntRange(1), default=9, show_default=True, help="Other instructions in a line-up.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/eval/retrieval"))
-@config_options(config=EvalConfig)
-@with_judge_models
-@with_judge_options
+@with_judging
 def retrieval(
     data: str,
     judges: tuple[str, ...],
