@@ -27,7 +27,9 @@ from report import machine, show, write
 from open_instruct_flip.client.chat_tokens import chat_tokens
 from open_instruct_flip.client.local_model import Item, batches
 from open_instruct_flip.eval.benchmarks.llmbar import LLMBar
+from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.eval.items import Item as Pair
+from open_instruct_flip.eval.selection import select
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.rewards import Reward
 
@@ -36,11 +38,7 @@ READINGS = (("instruction", "pmi"), ("response", "pmi"), ("response", "mean"), (
 
 def even_pairs(root: str, per_subset: int | None) -> list[Pair]:
     """The first pairs of even number of each subset."""
-    pairs: dict[str, list[Pair]] = {}
-    for pair in LLMBar().read(root):
-        if int(pair.id.rpartition("/")[2]) % 2 == 0:
-            pairs.setdefault(pair.subset, []).append(pair)
-    return [pair for of_subset in pairs.values() for pair in of_subset[:per_subset]]
+    return select(LLMBar().read(root), (), EvalConfig(half="even", limit=per_subset))
 
 
 async def judged(pairs: Sequence[Pair], **options: Any) -> tuple[list[list[Reward]], float]:

@@ -22,15 +22,17 @@ from typing import Any
 
 from report import machine, show, write
 
+from open_instruct_flip.eval.baselines import SCORES, baseline_scores
 from open_instruct_flip.eval.benchmarks.llmbar import FOLDERS, LLMBar
+from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.eval.items import Item
+from open_instruct_flip.eval.length import length_ratio
+from open_instruct_flip.eval.selection import select
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
-from open_instruct_flip.similarity.f1 import f1_score
 
 WORDINGS = Path(__file__).parent / "wordings"
-HALVES = {"even": 0, "odd": 1}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def figures(pairs: Sequence[Judged], seconds: float) -> dict[str, Any]:
     """What is shown of one wording."""
     rewards = [reward for pair in pairs for reward in (pair.right, pair.wrong)]
     gaps = [pair.gap for pair in pairs if pair.gap is not None]
-    longer = [pair.gap for pair in pairs if pair.gap is not None and right_is_longer(pair.item)]
+    longer = [pair.gap for pair in pairs if pair.gap is not None and length_ratio(pair.item) > 0]
     return {
         **of_gaps(gaps),
         "right longer": round(fmean(map(ordered, longer)), 3) if longer else None,
@@ -92,37 +94,19 @@ def figures(pairs: Sequence[Judged], seconds: float) -> dict[str, Any]:
     }
 
 
-def right_is_longer(item: Item) -> bool:
-    """Whether the right response is the longer one."""
-    best = item.right.index(True)
-    return len(item.responses[best]) > len(item.responses[1 - best])
-
-
 def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """What needs no judge: the shorter response, and the one with more words of the instruction."""
-    rules = {
-        "(shorter)": lambda item, response: -len(response),
-        "(F1 of response)": lambda item, response: f1_score(response, item.conversation[-1]["content"]).f1,
-    }
+    """What needs no judge."""
     rows = []
-    for name, rule in rules.items():
-        gaps = []
-        for item in items:
-            best = item.right.index(True)
-            gaps.append(rule(item, item.responses[best]) - rule(item, item.responses[1 - best]))
-        rows.append({"wording": name, **of_gaps(gaps)})
+    for name in SCORES:
+        of_items = zip(items, baseline_scores(name, items), strict=True)
+        gaps = [scores[item.right.index(True)] - scores[item.right.index(False)] for item, scores in of_items]
+        rows.append({"wording": f"({name})", **of_gaps(gaps)})
     return rows
-
-
-def chosen_items(llmbar_dir: str, parity: int, per_subset: int) -> list[Item]:
-    """The items of one parity within their subset, of each subset as many as wanted from the first on."""
-    numbered = ((int(item.id.rpartition("/")[2]), item) for item in LLMBar().read(llmbar_dir))
-    return [item for number, item in numbered if number % 2 == parity and number // 2 < per_subset]
 
 
 async def compare(args: argparse.Namespace) -> None:
     """Judge every item under every wording, and show and write what came of it."""
-    items = chosen_items(args.llmbar, HALVES[args.half], args.per_subset)
+    items = select(LLMBar().read(args.llmbar), (), EvalConfig(half=args.half, limit=args.per_subset))
     folders = {path.name: str(path) for path in sorted((WORDINGS / args.judge).iterdir())}
     folders |= dict(pair.split("=", 1) for pair in args.wording)
     rows, by_subset = [], {}
@@ -157,8 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", default="flip")
     parser.add_argument("--llmbar", required=True, help="A copy of the LLMBar repository")
-    parser.add_argument("--half", choices=sorted(HALVES), default="even")
-    parser.add_argument("--per_subset", type=int, default=1000, help="Items of each subset")
+    parser.add_argument("--half", choices=("even", "odd"), default="even")
+    parser.add_argument("--per_subset", type=int, help="Items of each subset; all if left")
     parser.add_argument("--api_base", required=True)
     parser.add_argument("--llm_judge_model", default="hosted_vllm/judge")
     parser.add_argument("--reply_contract", default="prefill")
