@@ -202,7 +202,7 @@ def _is_whole(cache: Any) -> bool:
 
 def _transformers() -> Any:
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401  # only whether it is there
         import transformers
     except ImportError as error:
         raise MissingDependencyError(f"{error}: --judge_transport local needs {install_line('local')}") from error
