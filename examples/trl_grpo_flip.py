@@ -49,7 +49,7 @@ def main() -> None:
         processing_class=tokenizer,
         peft_config=get_peft_config(model),
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
     trainer.save_model()
 
 
