@@ -88,6 +88,7 @@ def figures(pairs: Sequence[Judged], seconds: float) -> dict[str, Any]:
         **of_gaps(gaps),
         "right longer": round(fmean(map(ordered, longer)), 3) if longer else None,
         "reward": round(fmean(reward.score for reward in rewards if reward.score is not None), 3),
+        "asked again": round(fmean(reward.usage.requests > 1 for reward in rewards), 4),
         "unreadable": round(fmean(reward.score is None for reward in rewards), 4),
         "tokens": round(fmean(reward.usage.completion_tokens for reward in rewards), 1),
         "seconds": round(seconds),

@@ -16,7 +16,7 @@ from open_instruct_flip.conversation import Message, Target, hide_instruction
 from open_instruct_flip.judges.config import ReplyConfig
 from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.judges.prompt import PromptFiles
-from open_instruct_flip.judges.reply import inferred_instruction
+from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction
 from open_instruct_flip.judges.response import ResponseJudge
 from open_instruct_flip.rewards import FailureKind, Reward
 from open_instruct_flip.similarity.f1 import TokenF1, f1_score, is_scorable
@@ -108,7 +108,11 @@ class FlipJudge(ResponseJudge):
         return self.as_asked(FORM)
 
     def parse(self, reply: str) -> str:
-        return inferred_instruction(reply)
+        inferred = inferred_instruction(reply)
+        # A model too small for the task answers with the prompt's worked example, whatever it was shown.
+        if self.prompt.is_recited(inferred):
+            raise UnreadableReply("the reply recites the judge's own prompt", reply)
+        return inferred
 
     async def verdict(self, conversation: Sequence[Message], readings: Sequence[str]) -> dict[str, Any]:
         instruction = hide_instruction(conversation, self.target).instruction

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.similarity.copying import stands_in
 
 # The authors' templates call some fields differently.
 AUTHORS_FIELDS = {
@@ -87,6 +88,16 @@ class PromptTemplate:
     def first_number(self) -> int:
         """Number of the first of several responses: 0 in the authors' listwise template, which asks for an index."""
         return 0 if "{response_list}" in self.user else 1
+
+    def is_recited(self, text: str) -> bool:
+        """Whether a text of at least 5 words is a piece of this prompt: a worked example, or what it asks."""
+        return any(stands_in(text, section) for section in self._sections)
+
+    @cached_property
+    def _sections(self) -> tuple[str, ...]:
+        """What the templates say themselves, before, between and behind what they are filled with."""
+        plain = (template.replace("{{", " ").replace("}}", " ") for template in (self.system, self.user))
+        return tuple(section for template in plain for section in _FIELD.sub("\0", template).split("\0"))
 
     @cached_property
     def _markers(self) -> re.Pattern[str]:

@@ -33,6 +33,17 @@ def copy_rate(response: str, instruction: str) -> float:
     return len(wanted & _ngrams(_words(response))) / len(wanted) if wanted else 0.0
 
 
+def stands_in(text: str, source: str) -> bool:
+    """Whether all of a text of at least 5 words stands in another, compared without case and punctuation.
+
+    Example:
+        >>> stands_in("list three kinds of grain", 'It gives "List three kinds of grain."')
+        True
+    """
+    words = _words(text)
+    return len(words) >= SPAN_WORDS and f" {' '.join(words)} " in f" {' '.join(_words(source))} "
+
+
 def shown_to_judge(response: str, instruction: str, guard: CopyGuard) -> str:
     """The response as the judge reads it."""
     return mask_copies(response, instruction) if guard == "mask" else response

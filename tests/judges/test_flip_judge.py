@@ -36,6 +36,23 @@ async def test_the_model_never_sees_the_instruction(model: ScriptedModel) -> Non
     assert reward.score == pytest.approx(f1_score("Explain soil, in two lines.", CHAT[-1]["content"]).f1)
 
 
+@pytest.mark.parametrize(
+    "recited", ["List three kinds of grain.", "...list three kinds of grain", "1. Oats 2. Rice 3. Barley"]
+)
+async def test_a_reply_that_recites_the_prompt_is_no_inference(model: ScriptedModel, recited: str) -> None:
+    model.answer = lambda request: inferred(recited)
+    (reward,) = await FlipJudge(**FREE).score(CHAT, ["Soil be the earth."])
+    assert reward.score is None
+    assert reward.error is FailureKind.UNREADABLE_REPLY
+    assert "recites the judge's own prompt" in str(reward.detail)
+
+
+async def test_an_inference_that_shares_some_words_with_the_prompt_counts(model: ScriptedModel) -> None:
+    model.answer = lambda request: inferred("List three kinds of grain and their uses.")
+    (reward,) = await FlipJudge(**FREE).score(CHAT, ["Oats feed horses."])
+    assert reward.error is None
+
+
 async def test_the_system_target_infers_the_system_prompt_from_the_other_turns(model: ScriptedModel) -> None:
     model.answer = lambda request: inferred("You are a pirate")
     (reward,) = await FlipJudge(**FREE, flip_target="system").score(CHAT, ["Soil be the earth."])
