@@ -37,7 +37,7 @@ def stands_in(text: str, source: str) -> bool:
     """Whether all of a text of at least 5 words stands in another, compared without case and punctuation.
 
     Example:
-        >>> stands_in("list three kinds of grain", 'It gives "List three kinds of grain."')
+        >>> stands_in("write a haiku about rain", "Write a haiku about rain. Then explain it.")
         True
     """
     words = _words(text)

@@ -179,11 +179,11 @@ async def test_a_context_overflow_cuts_the_middle_of_the_response_and_nothing_el
     assert (reward.score, reward.truncated, reward.usage.requests) == (1.0, True, 3)
     full, _, cut = [body["messages"] for body in server.bodies]
     assert cut[0] == full[0], "the judge's instructions changed"
-    before, after = full[1]["content"].split(LONG_RESPONSE)
-    assert cut[1]["content"].startswith(before + "word0 word1 ")
-    assert cut[1]["content"].endswith(" word1999" + after)
-    assert "[...]" in cut[1]["content"]
-    assert len(cut[1]["content"]) < 0.3 * len(full[1]["content"])
+    before, after = full[-1]["content"].split(LONG_RESPONSE)
+    assert cut[-1]["content"].startswith(before + "word0 word1 ")
+    assert cut[-1]["content"].endswith(" word1999" + after)
+    assert "[...]" in cut[-1]["content"]
+    assert len(cut[-1]["content"]) < 0.3 * len(full[-1]["content"])
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

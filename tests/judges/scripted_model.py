@@ -39,4 +39,4 @@ class ScriptedModel:
 
     def shown(self, number: int = -1) -> str:
         """The user message of a request."""
-        return str(self.requests[number].messages[1]["content"])
+        return str(next(m["content"] for m in self.requests[number].messages if m["role"] == "user"))

@@ -36,20 +36,33 @@ async def test_the_model_never_sees_the_instruction(model: ScriptedModel) -> Non
     assert reward.score == pytest.approx(f1_score("Explain soil, in two lines.", CHAT[-1]["content"]).f1)
 
 
+@pytest.fixture
+def with_example(tmp_path: Path) -> str:
+    """A prompt folder whose prompt has a worked example."""
+    (tmp_path / "flip.system.txt").write_text('"Oats, rice." gives {{"instruction": "List two kinds of grain."}}')
+    (tmp_path / "flip.user.txt").write_text("{response}\n\nWhat was asked here? Answer as {answer}")
+    return str(tmp_path)
+
+
 @pytest.mark.parametrize(
-    "recited", ["List three kinds of grain.", "...list three kinds of grain", "1. Oats 2. Rice 3. Barley"]
+    "recited", ["List two kinds of grain.", "...list two kinds of grain", "What was asked here? Answer"]
 )
-async def test_a_reply_that_recites_the_prompt_is_no_inference(model: ScriptedModel, recited: str) -> None:
+async def test_a_reply_that_recites_the_prompt_is_no_inference(
+    model: ScriptedModel, with_example: str, recited: str
+) -> None:
     model.answer = lambda request: inferred(recited)
-    (reward,) = await FlipJudge(**FREE).score(CHAT, ["Soil be the earth."])
+    (reward,) = await FlipJudge(**FREE, prompt_dir=with_example).score(CHAT, ["Soil be the earth."])
     assert reward.score is None
     assert reward.error is FailureKind.UNREADABLE_REPLY
     assert "recites the judge's own prompt" in str(reward.detail)
 
 
-async def test_an_inference_that_shares_some_words_with_the_prompt_counts(model: ScriptedModel) -> None:
-    model.answer = lambda request: inferred("List three kinds of grain and their uses.")
-    (reward,) = await FlipJudge(**FREE).score(CHAT, ["Oats feed horses."])
+@pytest.mark.parametrize("inference", ["List two kinds of grain and their uses.", "kinds of grain"])
+async def test_an_inference_that_shares_some_words_with_the_prompt_counts(
+    model: ScriptedModel, with_example: str, inference: str
+) -> None:
+    model.answer = lambda request: inferred(inference)
+    (reward,) = await FlipJudge(**FREE, prompt_dir=with_example).score(CHAT, ["Oats feed horses."])
     assert reward.error is None
 
 
@@ -149,7 +162,7 @@ async def test_an_empty_response_is_0_and_a_wordless_instruction_a_failure(model
 
 async def test_a_response_too_long_for_the_context_loses_its_middle(model: ScriptedModel) -> None:
     def answer(request: ChatRequest) -> str:
-        if len(request.messages[1]["content"]) > 1_500:
+        if len(request.messages[-1]["content"]) > 1_500:
             raise RequestFailed(FailureKind.CONTEXT_OVERFLOW, "too long")
         return inferred("Explain soil")
 

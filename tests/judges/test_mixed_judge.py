@@ -24,7 +24,7 @@ F1 = {"good": ("Explain soil.", "8"), "fair": ("Explain rain.", "4"), "poor": ("
 
 
 def answers(request: ChatRequest) -> str:
-    shown = request.messages[1]["content"]
+    shown = request.messages[-1]["content"]
     instruction, score = next(replies for word, replies in F1.items() if f"<response>\n{word}" in shown)
     rating = "instruction" in request.messages[0]["content"] and "Explain soil." in shown
     return json.dumps({"score": int(score)} if rating else {"instruction": instruction})
@@ -53,7 +53,7 @@ async def test_rewards_are_standardised_in_the_group_and_averaged(
 async def test_a_failed_part_fails_that_response_and_moves_no_other(model: ScriptedModel) -> None:
     def failing(request: ChatRequest) -> str:
         text = answers(request)
-        if "fair" in request.messages[1]["content"] and "score" in text:
+        if "fair" in request.messages[-1]["content"] and "score" in text:
             raise RequestFailed(FailureKind.TIMEOUT, "no answer within 5 s")
         return text
 

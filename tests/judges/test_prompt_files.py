@@ -91,9 +91,9 @@ def structure(prompt: PromptTemplate, content: str) -> list[str]:
 def test_no_text_changes_the_structure_of_a_prompt(name: str, text: str) -> None:
     prompt = load_prompt(FILES[name])
     plain, attacked = filled(prompt, "words"), filled(prompt, text)
-    assert [m["role"] for m in attacked] == ["system", "user"]
-    assert attacked[0] == plain[0]
-    assert structure(prompt, attacked[1]["content"]) == structure(prompt, plain[1]["content"])
+    assert [m["role"] for m in attacked] == ["system", "user"][-len(plain) :]
+    assert attacked[:-1] == plain[:-1]
+    assert structure(prompt, attacked[-1]["content"]) == structure(prompt, plain[-1]["content"])
 
 
 @pytest.mark.parametrize("name", AUTHORS)
@@ -109,19 +109,20 @@ def test_nor_of_the_authors_prompts(name: str, text: str, authors_dir: str) -> N
 @given(st.lists(st.sampled_from([*"<>/|[]{}#\n ", "response", "conversation", "im_end", "INST", "x"])).map("".join))
 def test_no_text_at_all_does(text: str) -> None:
     prompt = load_prompt(FILES["flip"])
-    plain, attacked = filled(prompt, "words")[1]["content"], filled(prompt, text)[1]["content"]
+    plain, attacked = filled(prompt, "words")[-1]["content"], filled(prompt, text)[-1]["content"]
     assert structure(prompt, attacked) == structure(prompt, plain)
 
 
 def test_ordinary_text_reaches_the_judge_as_it_is() -> None:
     text = "def f(x): return {x: [1, 2]}  # <b>50 %</b> of $5 < 6 | a_b\n\n- [ ] done {{}}"
-    assert text in load_prompt(FILES["flip"]).messages(conversation="", response=text, answer=ANSWER)[1]["content"]
+    assert text in load_prompt(FILES["flip"]).messages(conversation="", response=text, answer=ANSWER)[-1]["content"]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_the_constant_part_comes_first(name: str) -> None:
     prompt = load_prompt(FILES[name])
-    assert prompt.system
+    # FLIP's question is one line, which stands behind the response: there is nothing to keep in a prefix cache.
+    assert prompt.system or name == "flip"
     assert "{" not in re.sub(r"\{\{|\}\}|\{answer\}", "", prompt.system)
     assert prompt.fields - {"answer"} == FILES[name].placeholders | {"conversation"}
 
