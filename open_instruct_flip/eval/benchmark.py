@@ -67,6 +67,10 @@ class Benchmark(ABC):
 
     def figures_by_chance(self, subset: str, items: Sequence[Item]) -> dict[str, float]:
         """A subset's figures for a judge that draws its scores at random."""
+        return self.mean_credits_by_chance(items)
+
+    def mean_credits_by_chance(self, items: Sequence[Item]) -> dict[str, float]:
+        """The means over items of what random scores earn."""
         credits = [self.credits_by_chance(item) for item in items]
         return {name: float(np.mean([credit[name] for credit in credits])) for name in self.rules(items)}
 

@@ -31,7 +31,7 @@ def _figures(benchmark: str, headline: str, results: Mapping[str, Any]) -> Table
         if headline in next(iter(first["subsets"].values()))
         else next(iter(next(iter(first["subsets"].values()))))
     )
-    rows = {**results, **{f"({name})": baseline for name, baseline in first["baselines"].items()}}
+    rows = _with_baselines(results)
     names = list(first["subsets"])
     if len(names) > MOST_SUBSETS:
         return _turned(benchmark, headline, kind, rows, names)
@@ -48,6 +48,12 @@ def _figures(benchmark: str, headline: str, results: Mapping[str, Any]) -> Table
             *(_count(overall.get(name)) for name in ("n", "failed")),
         )
     return table
+
+
+def _with_baselines(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The results of judges, then those of trivial judges, whose names stand in brackets."""
+    baselines: Mapping[str, Any] = next(iter(results.values()))["baselines"]
+    return {**results, **{f"({name})": baseline for name, baseline in baselines.items()}}
 
 
 def _more(headline: str) -> Sequence[str]:
@@ -68,7 +74,7 @@ def _turned(benchmark: str, headline: str, kind: str, rows: Mapping[str, Any], n
 def _by_length(results: Mapping[str, Any]) -> Table:
     names = list(next(iter(results.values()))["by_length"])
     table = _table("strict by length of the right response against the wrong ones", "judge", *names)
-    for label, result in results.items():
+    for label, result in _with_baselines(results).items():
         table.add_row(label, *(_shown(result["by_length"][name], "strict") for name in names))
     return table
 

@@ -74,6 +74,8 @@ def test_writes_each_judgement_and_figures_that_can_be_recomputed_from_them(
     assert result["baselines"]["random"]["overall"]["strict"] == 0.5
     assert result["baselines"]["longer"]["overall"]["strict"] == pytest.approx(9 / 12)
     assert result["by_length"]["right_longer"]["n"] == 9
+    strata = {name: own["by_length"]["right_shorter"]["strict"] for name, own in result["baselines"].items()}
+    assert (strata["random"], strata["shorter"], strata["longer"]) == (0.5, 1.0, 0.0)
     assert result["cost"]["cost_per_1000"] == pytest.approx(1000 * 110 / 1e6)
     assert summary["judges"]["flip"]["servers"] == ["judge"]
     # The double's replies hold no score: all of pointwise's judgements failed, and none counts as wrong.

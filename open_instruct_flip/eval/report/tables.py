@@ -11,6 +11,8 @@ from open_instruct_flip.eval.summary import headline
 NONE = "\N{EN DASH}"
 LENGTHS = {"right_longer": "right is longer", "right_shorter": "right is shorter"}
 
+COSTS = ("items", "failed", "unreadable", "tokens", "seconds", "cost per 1,000")
+
 
 class Cell(NamedTuple):
     """A table's cell: its value, and what stands smaller behind it."""
@@ -67,26 +69,17 @@ def share(value: float | None) -> Cell:
 def _figures(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
     lengths = {name: text for name, text in LENGTHS.items() if any(name in r["by_length"] for r in results.values())}
     more = ["official"] if figure == "strict" and all("official" in r["overall"] for r in results.values()) else []
-    rows = []
-    for judge, result in results.items():
+
+    def accuracies(result: Mapping[str, Any]) -> list[Cell]:
         cells = [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
-        cells += [with_error(result["by_length"].get(name), "strict") for name in lengths]
-        rows.append(Row(judge, [*cells, *_costs(result)]))
-    for name, result in _baselines(results).items():
-        cells = [with_error(result["overall"], figure), *(_plain(result["overall"], other) for other in more)]
-        rows.append(Row(name, [*cells, *[Cell(NONE)] * (len(lengths) + 6)], is_judge=False))
-    headings = [
-        figure,
-        *more,
-        *lengths.values(),
-        "items",
-        "failed",
-        "unreadable",
-        "tokens",
-        "seconds",
-        "cost per 1,000",
+        return cells + [with_error(result.get("by_length", {}).get(name), "strict") for name in lengths]
+
+    rows = [Row(judge, [*accuracies(result), *_costs(result)]) for judge, result in results.items()]
+    rows += [
+        Row(name, [*accuracies(result), *[Cell(NONE)] * len(COSTS)], is_judge=False)
+        for name, result in _baselines(results).items()
     ]
-    return Table(benchmark, headings, rows)
+    return Table(benchmark, [figure, *more, *lengths.values(), *COSTS], rows)
 
 
 def _costs(result: Mapping[str, Any]) -> list[Cell]:
