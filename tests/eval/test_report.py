@@ -107,6 +107,13 @@ def test_the_browsers_data_are_outcome_choice_and_judgements(page):
     ]
 
 
+def test_tokens_are_gains_where_the_verdict_is_and_log_probabilities_else(page):
+    read = {"read": [["Name ", -1.25, -3.0], ["it", -0.5, -0.25]], "told": [["Name ", -1.25], ["it", -0.5]]}
+    rows = [row for judge, tokens in read.items() for row in judged("1", judge, [0.5, 0.4], tokens=tokens)]
+    shown = [rows[0][5] for *_, rows in data_of(page(rows))["items"][0][6]]
+    assert shown == [[["Name ", "it"], [175, -25], 1], [["Name ", "it"], [-125, -50], 0]]
+
+
 def test_the_tables_show_the_summary_beside_the_baselines(page):
     cells = [" ".join(cell.split()) for cell in page(judged("1", "flip", [0.5, 0.4]), SUMMARY).cells]
     start = cells.index("flip")
