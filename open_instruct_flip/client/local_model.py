@@ -81,7 +81,7 @@ class LocalModel(BatchThread[Item]):
         self._tokenizer: Any = None
 
     def encode(self, request: ChatRequest) -> Future[tuple[list[int], int, list[str]]]:
-        """The ids of a chat with an open last turn, where that starts, and the texts of its tokens; see `chat_tokens`."""
+        """The ids of a chat with an open last turn, where that starts, and its tokens' texts; see `chat_tokens`."""
         return self.submit(self._encode, request)
 
     def read(self, ids: list[int], start: int) -> Future[list[float]]:

@@ -30,9 +30,7 @@ class LocalTransport:
         """Nothing to close: the model stays for the process."""
 
 
-def answer_completion(
-    ids: Sequence[int], start: int, texts: Sequence[str], logprobs: Sequence[float]
-) -> Completion:
+def answer_completion(ids: Sequence[int], start: int, texts: Sequence[str], logprobs: Sequence[float]) -> Completion:
     """What a transport answers that knows where the open last turn starts: only its tokens' log-probabilities."""
     entries = [
         {str(token): {"logprob": logprob, "decoded_token": text}}

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from open_instruct_flip.eval.benchmark import Benchmark
     from open_instruct_flip.eval.items import Item
 
-INTERRUPTED = 130
-
 with_judges = click.option(
     "--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated."
 )
