@@ -49,7 +49,7 @@ def best_of_n(
         raise UsageError("flip eval best-of-n judges once; leave --runs out")
     contenders = find_contenders(judges, judge_options, clients)
     prompts = read_prompts(data, gold, config.split)
-    items = select((item for item, _ in prompts), (), config)
+    items = select((item for item, _ in prompts), data, (), config)
     scores = dict(zip((item.id for item, _ in prompts), (own for _, own in prompts), strict=True))
     passes = [Pass(contender, items) for contender in contenders]
     if config.dry_run:

@@ -63,4 +63,4 @@ def read_benchmark(
     source = data or benchmark.default_data
     if source is None:
         raise UsageError(f"{name} needs --data: see docs/evaluation.md for where its files come from")
-    return benchmark, select(benchmark.read(source, config.split), subsets, config)
+    return benchmark, select(benchmark.read(source, config.split), source, subsets, config)

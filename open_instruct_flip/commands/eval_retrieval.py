@@ -41,7 +41,7 @@ def retrieval(
 
     contenders = find_contenders(judges, judge_options, clients)
     benchmark = Retrieval()
-    answered = select(benchmark.read(data, config.split), (), config)
+    answered = select(benchmark.read(data, config.split), data, (), config)
     lined_up = line_ups(answered, others, config.bootstrap_seed)
     passes = [Pass(one, judged_items(answered, lined_up, type(one.judge))) for one in contenders]
     if config.dry_run:

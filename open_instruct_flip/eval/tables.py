@@ -22,6 +22,8 @@ def tables(benchmark: str, headline: str, summary: Mapping[str, Any]) -> Iterato
     yield _costs(results)
     if summary["differences"][benchmark]:
         yield _differences(summary["differences"][benchmark])
+    if any(result.get("relative_gain") for result in results.values()):
+        yield _gains(results)
 
 
 def _figures(benchmark: str, headline: str, results: Mapping[str, Any]) -> Table:
@@ -102,6 +104,14 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> Table:
     for one in differences:
         interval = f"{_number(one['low'])} to {_number(one['high'])}"
         table.add_row(one["judge"], one["other"], _number(one["value"]), interval)
+    return table
+
+
+def _gains(results: Mapping[str, Any]) -> Table:
+    table = _table("relative gain: its figure by the other's, less 1", "judge", "over", "gain")
+    for label, result in results.items():
+        for other, gain in result.get("relative_gain", {}).items():
+            table.add_row(label, other, "-" if gain is None else f"{gain:+.1%}")
     return table
 
 

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from open_instruct_flip.eval.summary import headline
 
 NONE = "\N{EN DASH}"
-LENGTHS = {"right_longer": "right is longer", "right_shorter": "right is shorter"}
+LENGTHS = {
+    "right_longer": "right is longer",
+    "right_shorter": "right is shorter",
+    "same_length": "same length",
+    "quarter_1": "shortest quarter",
+    "quarter_2": "second quarter",
+    "quarter_3": "third quarter",
+    "quarter_4": "longest quarter",
+}
+"""The strata of `by_length`, by the length of the right response against the wrong ones, and their headings."""
 
 COSTS = ("items", "failed", "unreadable", "tokens", "seconds", "cost per 1,000")
 
@@ -40,7 +49,7 @@ class Table:
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
-    """A summary's tables: figures beside the trivial baselines, subsets, and how far apart the judges are."""
+    """A summary's tables: figures, subsets, lengths, all beside the trivial baselines; and how far judges are apart."""
     for benchmark, results in summary["results"].items():
         if not results:
             continue
@@ -48,9 +57,13 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         yield _figures(benchmark, figure, results)
         if len(next(iter(results.values()))["subsets"]) > 1:
             yield _subsets(benchmark, figure, results)
+        if any(result["by_length"] for result in results.values()):
+            yield _lengths(benchmark, results)
         differences = summary.get("differences", {}).get(benchmark)
         if differences:
             yield _differences(benchmark, differences)
+        if any(result.get("relative_gain") for result in results.values()):
+            yield _gains(benchmark, results)
 
 
 def with_error(result: Mapping[str, Any] | None, figure: str) -> Cell:
@@ -67,19 +80,17 @@ def share(value: float | None) -> Cell:
 
 
 def _figures(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
-    lengths = {name: text for name, text in LENGTHS.items() if any(name in r["by_length"] for r in results.values())}
     more = ["official"] if figure == "strict" and all("official" in r["overall"] for r in results.values()) else []
 
     def accuracies(result: Mapping[str, Any]) -> list[Cell]:
-        cells = [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
-        return cells + [with_error(result.get("by_length", {}).get(name), "strict") for name in lengths]
+        return [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
 
     rows = [Row(judge, [*accuracies(result), *_costs(result)]) for judge, result in results.items()]
     rows += [
         Row(name, [*accuracies(result), *[Cell(NONE)] * len(COSTS)], is_judge=False)
         for name, result in _baselines(results).items()
     ]
-    return Table(benchmark, [figure, *more, *lengths.values(), *COSTS], rows)
+    return Table(benchmark, [figure, *more, *COSTS], rows)
 
 
 def _costs(result: Mapping[str, Any]) -> list[Cell]:
@@ -97,14 +108,25 @@ def _costs(result: Mapping[str, Any]) -> list[Cell]:
 
 
 def _subsets(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
-    names = list(next(iter(results.values()))["subsets"])
+    names = {subset: subset for subset in next(iter(results.values()))["subsets"]}
+    return _parts(f"{benchmark} by subset: {figure}", results, "subsets", names, figure)
+
+
+def _lengths(benchmark: str, results: Mapping[str, Any]) -> Table:
+    there = next(iter(results.values()))["by_length"]
+    names = {name: text for name, text in LENGTHS.items() if name in there}
+    return _parts(f"{benchmark} by length of the right response: strict", results, "by_length", names, "strict")
+
+
+def _parts(title: str, results: Mapping[str, Any], parts: str, names: Mapping[str, str], figure: str) -> Table:
+    """A figure of parts of the items, which `names` has with their headings, for judges and trivial baselines."""
 
     def row(name: str, result: Mapping[str, Any], is_judge: bool) -> Row:
-        return Row(name, [with_error(result["subsets"].get(subset), figure) for subset in names], is_judge)
+        return Row(name, [with_error(result.get(parts, {}).get(part), figure) for part in names], is_judge)
 
     rows = [row(judge, result, True) for judge, result in results.items()]
     rows += [row(name, result, False) for name, result in _baselines(results).items()]
-    return Table(f"{benchmark} by subset: {figure}", names, rows)
+    return Table(title, list(names.values()), rows)
 
 
 def _differences(benchmark: str, differences: Sequence[Mapping[str, Any]]) -> Table:
@@ -113,6 +135,17 @@ def _differences(benchmark: str, differences: Sequence[Mapping[str, Any]]) -> Ta
         for one in differences
     ]
     return Table(f"{benchmark}: judges apart", ["difference", "95% interval"], rows)
+
+
+def _gains(benchmark: str, results: Mapping[str, Any]) -> Table:
+    rows = [
+        Row(
+            f"{judge} over {'the mean' if other == 'mean' else other}", [Cell(NONE if gain is None else f"{gain:+.1%}")]
+        )
+        for judge, result in results.items()
+        for other, gain in result.get("relative_gain", {}).items()
+    ]
+    return Table(f"{benchmark}: relative gain", ["its figure by the other's, less 1"], rows)
 
 
 def _baselines(results: Mapping[str, Any]) -> Mapping[str, Any]:
