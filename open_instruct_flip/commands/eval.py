@@ -49,7 +49,7 @@ def run(
     stopped.
     """
     from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.run import Pass, scores_of
+    from open_instruct_flip.eval.run import Pass, by_judge, scores_of
     from open_instruct_flip.eval.selection import digest
 
     contenders = find_contenders(judges, judge_options, clients)
@@ -66,8 +66,8 @@ def run(
     }
     folder = out or Path("runs") / "eval" / name
     with judged(name, passes, settings, folder, config) as finished:
-        rows = {one.label: [row for row in finished if row["judge"] == one.label] for one in contenders}
-        scores = {label: scores_of(own, items, label) for label, own in rows.items()}
+        rows = by_judge(finished)
+        scores = {label: scores_of(own, items) for label, own in rows.items()}
         conclude(benchmark, items, scores, rows, config, settings, folder)
     return 0
 

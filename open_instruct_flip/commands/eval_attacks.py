@@ -9,7 +9,7 @@ from typing import Any, get_args
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.eval_judging import judged, show_costs
+from open_instruct_flip.commands.eval_judging import judged, show, show_costs
 from open_instruct_flip.commands.eval_options import read_benchmark, with_benchmark, with_judges, with_judging, with_out
 from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.similarity.copying import CopyGuard
@@ -45,14 +45,11 @@ def attacks(
     DIR gets judgements.jsonl, whose column `attack` names the attack, and attacks.json. The same command goes on where
     an interrupted one stopped.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from open_instruct_flip.eval.attacks.run import attack_passes, effects_under, write_effects
-    from open_instruct_flip.eval.attacks.table import by_attack
     from open_instruct_flip.eval.attacks.texts import attack_texts, find_attacks
     from open_instruct_flip.eval.contenders import find_contenders, identify
     from open_instruct_flip.eval.selection import digest
+    from open_instruct_flip.eval.tables import effect_table
 
     chosen = find_attacks(names)
     contenders = find_contenders(judges, judge_options, clients)
@@ -71,11 +68,5 @@ def attacks(
     folder = out or Path("runs") / "eval" / f"{name}-attacks"
     with judged(name, passes, settings, folder, config) as finished:
         found = effects_under(finished, copy_guard, config.bootstrap_seed)
-        file = write_effects(folder, found)
-    headings, rows = by_attack(found)
-    table = Table("attack", *headings, title="Change of an attacked response's reward ± standard error over items")
-    for attack, cells in rows:
-        table.add_row(attack, *(" ".join(cell).strip() for cell in cells))
-    Console().print(table)
-    click.echo(file)
+        show([effect_table(found)], write_effects(folder, found))
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.eval_judging import judged, show_costs
+from open_instruct_flip.commands.eval_judging import judged, show, show_costs
 from open_instruct_flip.commands.eval_options import with_judges, with_judging, with_out
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.config import EvalConfig
@@ -37,13 +37,11 @@ def best_of_n(
     A row of FILE has a prompt, `responses`, and a list of gold scores. DIR gets judgements.jsonl and best_of_n.json.
     The same command goes on where an interrupted one stopped.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from open_instruct_flip.eval.best_of_n import curves, read_prompts, write_curves
     from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.run import Pass, scores_of
+    from open_instruct_flip.eval.run import Pass, by_judge, scores_of
     from open_instruct_flip.eval.selection import digest, select
+    from open_instruct_flip.eval.tables import curve_table
 
     if config.runs > 1:
         raise UsageError("flip eval best-of-n judges once; leave --runs out")
@@ -56,14 +54,8 @@ def best_of_n(
         return show_costs(passes, config)
     settings = {"benchmark": NAME, "items": digest(items), "runs": 1, "judges": identify(contenders)}
     folder = out or Path("runs") / "eval" / NAME
-    with judged(NAME, passes, settings, folder, config) as rows:
-        of_judges = {one.label: scores_of(rows, items, one.label)[0] for one in contenders}
+    with judged(NAME, passes, settings, folder, config) as finished:
+        of_judges = {label: scores_of(rows, items)[0] for label, rows in by_judge(finished).items()}
         found = curves([scores[item.id] for item in items], of_judges, config.bootstrap_seed)
-        written = write_curves(folder, found)
-    table = Table("", *(f"N = {n}" for n in found[0].points), "failed", title="Gold score of the pick ± standard error")
-    for curve in found:
-        points = ("–" if one is None else f"{one.mean:.3f} ± {one.error:.3f}" for one in curve.points.values())
-        table.add_row(curve.name, *points, f"{curve.failed:.1%}")
-    Console().print(table)
-    click.echo(written)
+        show([curve_table(found)], write_curves(folder, found))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageEr
 from open_instruct_flip.eval.config import EvalConfig
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from open_instruct_flip.eval.benchmark import Benchmark, Scores
     from open_instruct_flip.eval.items import Item
     from open_instruct_flip.eval.run import JudgeItems, Pass
@@ -28,14 +30,22 @@ WIDTH_OF_FILES = 160
 
 def show_costs(passes: Sequence[Pass], config: EvalConfig) -> int:
     """Print what judging would take, and return the exit code."""
-    from rich.console import Console
-
     from open_instruct_flip.eval.dry_run import count_requests
     from open_instruct_flip.eval.tables import costs_ahead
 
-    counts = asyncio.run(count_requests(passes, config.runs))
-    Console().print(costs_ahead(counts, config.prices()))
+    show([costs_ahead(asyncio.run(count_requests(passes, config.runs)), config.prices())])
     return 0
+
+
+def show(tables: Iterable[Table], file: Path | None = None) -> None:
+    """Print tables, and the file that holds their figures."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
+    for table in tables:
+        console.print(table)
+    if file is not None:
+        click.echo(file)
 
 
 @contextmanager
@@ -93,8 +103,6 @@ def conclude(
     folder: Path,
 ) -> None:
     """Write the summary of each judge's scores and judgements, by its label, and print its tables."""
-    from rich.console import Console
-
     from open_instruct_flip.eval.results import differences, results_of
     from open_instruct_flip.eval.summary import SUMMARY, write_summary
     from open_instruct_flip.eval.tables import tables
@@ -102,7 +110,4 @@ def conclude(
     seed = config.bootstrap_seed
     results = results_of(benchmark, items, scores, rows, config.prices(), seed)
     summary = write_summary(folder, benchmark.name, settings, results, differences(benchmark, items, scores, seed))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH_OF_FILES)
-    for table in tables(benchmark.name, benchmark.headline, summary):
-        console.print(table)
-    click.echo(folder / SUMMARY)
+    show(tables(benchmark.name, benchmark.headline, summary), folder / SUMMARY)

@@ -36,7 +36,7 @@ def retrieval(
     """
     from open_instruct_flip.eval.contenders import find_contenders, identify
     from open_instruct_flip.eval.retrieval import Retrieval, judged_items, line_ups, scores_in_line_ups
-    from open_instruct_flip.eval.run import Pass
+    from open_instruct_flip.eval.run import Pass, by_judge
     from open_instruct_flip.eval.selection import digest, select
 
     contenders = find_contenders(judges, judge_options, clients)
@@ -54,7 +54,7 @@ def retrieval(
         "judges": identify(contenders),
     }
     with judged(benchmark.name, passes, settings, out, config) as finished:
-        rows = {one.label: [row for row in finished if row["judge"] == one.label] for one in contenders}
+        rows = by_judge(finished)
         scores = {one.label: scores_in_line_ups(rows[one.label], lined_up, type(one.judge)) for one in contenders}
         conclude(benchmark, lined_up, scores, rows, config, settings, out)
     return 0

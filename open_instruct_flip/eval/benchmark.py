@@ -63,7 +63,7 @@ class Benchmark(ABC):
 
     def figures(self, subset: str, items: Sequence[Item], scores: Scores) -> dict[str, Figure]:
         """A subset's figures by name: the means of its items' credits."""
-        return mean_credits([self._credits_of(run, items) for run in scores], self.rules(items))
+        return mean_credits([self.credits_of(run, items) for run in scores], self.rules(items))
 
     def figures_by_chance(self, subset: str, items: Sequence[Item]) -> dict[str, float]:
         """A subset's figures for a judge that draws its scores at random."""
@@ -86,7 +86,8 @@ class Benchmark(ABC):
         """The names of an item's credits."""
         return list(self.credits_by_chance(items[0])) if items else []
 
-    def _credits_of(self, run: Sequence[ItemScores], items: Sequence[Item]) -> list[dict[str, float] | None]:
+    def credits_of(self, run: Sequence[ItemScores], items: Sequence[Item]) -> list[dict[str, float] | None]:
+        """The credits of each item in one run; None where a judgement failed."""
         return [None if one is None else self.credits(item, one) for item, one in zip(items, run, strict=True)]
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from open_instruct_flip.eval.baselines import RANDOM, baseline_scores
-from open_instruct_flip.eval.benchmark import Benchmark, ItemScores, Scores, mean_credits
+from open_instruct_flip.eval.benchmark import Benchmark, Scores, mean_credits
 from open_instruct_flip.eval.figures import Figure, difference
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.eval.length import by_length
@@ -169,12 +169,8 @@ def _of_stratum(
     benchmark: Benchmark, items: Sequence[Item], scores: Scores, numbers: Sequence[int], seed: int
 ) -> dict[str, Any]:
     """Mean credits of some items, which don't go by subset."""
-    runs = [[_credits(benchmark, items[n], run[n]) for n in numbers] for run in scores]
+    runs = [benchmark.credits_of([run[n] for n in numbers], [items[n] for n in numbers]) for run in scores]
     return _with_errors(mean_credits(runs, benchmark.rules(items)), "strict", seed) | _counts(scores, numbers)
-
-
-def _credits(benchmark: Benchmark, item: Item, scores: ItemScores) -> dict[str, float] | None:
-    return None if scores is None else benchmark.credits(item, scores)
 
 
 def _with_errors(figures: Mapping[str, Figure], headline: str, seed: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
@@ -106,17 +107,21 @@ async def _judge(item: Item, judge: Judge, guard: OutageGuard) -> tuple[Item, li
     return item, await guard.score(item.conversation, item.responses)
 
 
-def scores_of(rows: Sequence[Output], items: Sequence[Item], label: str) -> list[list[list[float] | None]]:
-    """A judge's scores of each item in each run, None where a judgement failed; rows as `finish` has them."""
-    return [list(_in_items(run, items)) for run in _runs(rows, label)]
+def by_judge(rows: Iterable[Output]) -> dict[str, list[Output]]:
+    """The rows of each judge by its label, in their order."""
+    return _grouped(rows, "judge")
 
 
-def _runs(rows: Sequence[Output], label: str) -> list[list[Output]]:
-    runs: dict[int, list[Output]] = {}
+def scores_of(rows: Iterable[Output], items: Sequence[Item]) -> list[list[list[float] | None]]:
+    """One judge's scores of each item in each run, None where a judgement failed; its rows as `finish` has them."""
+    return [list(_in_items(run, items)) for _, run in sorted(_grouped(rows, "run").items())]
+
+
+def _grouped(rows: Iterable[Output], column: str) -> dict[Any, list[Output]]:
+    groups: dict[Any, list[Output]] = {}
     for row in rows:
-        if row["judge"] == label:
-            runs.setdefault(row["run"], []).append(row)
-    return [runs[run] for run in sorted(runs)]
+        groups.setdefault(row[column], []).append(row)
+    return groups
 
 
 def _in_items(rows: Sequence[Output], items: Sequence[Item]) -> Iterator[list[float] | None]:

@@ -1,4 +1,4 @@
-"""What is printed at the end of a run."""
+"""What the commands print: before they judge what it would take, and what they have found at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from open_instruct_flip.eval.attacks.effects import Effect
+from open_instruct_flip.eval.attacks.table import by_attack
+from open_instruct_flip.eval.best_of_n import Curve
 from open_instruct_flip.rewards import Usage
 
 MOST_SUBSETS = 8
@@ -133,6 +136,25 @@ def _number(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def effect_table(found: Sequence[Effect]) -> Table:
+    """What attacks have done to each judge."""
+    headings, rows = by_attack(found)
+    table = _table("change of an attacked response's reward, standard error over items", "attack", *headings)
+    for attack, cells in rows:
+        table.add_row(attack, *(" ".join(cell).strip() for cell in cells))
+    return table
+
+
+def curve_table(found: Sequence[Curve]) -> Table:
+    """How good the picks are, for each N."""
+    sizes = [f"N = {n}" for n in found[0].points]
+    table = _table("gold score of the pick, standard error over prompts", "judge", *sizes, "failed")
+    for curve in found:
+        points = ("-" if one is None else f"{one.mean:.3f} ±{one.error:.3f}" for one in curve.points.values())
+        table.add_row(curve.name if curve.is_judge else f"({curve.name})", *points, f"{curve.failed:.1%}")
+    return table
 
 
 def costs_ahead(counts: Mapping[str, Usage], prices: tuple[float, float] | None) -> Table:

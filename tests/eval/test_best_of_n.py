@@ -62,6 +62,8 @@ def best_of(judge_double, tmp_path):
                 "hosted_vllm/judge",
                 "--api_base",
                 server.api_base,
+                "--judge_transport",
+                "direct",
                 "--reply_contract",
                 "free",
             ]

@@ -139,9 +139,7 @@ def _differences(benchmark: str, differences: Sequence[Mapping[str, Any]]) -> Ta
 
 def _gains(benchmark: str, results: Mapping[str, Any]) -> Table:
     rows = [
-        Row(
-            f"{judge} over {'the mean' if other == 'mean' else other}", [Cell(NONE if gain is None else f"{gain:+.1%}")]
-        )
+        Row(f"{judge}: mean" if other == "mean" else f"{judge} over {other}", [_gain(gain)])
         for judge, result in results.items()
         for other, gain in result.get("relative_gain", {}).items()
     ]
@@ -160,6 +158,10 @@ def _plain(result: Mapping[str, Any], figure: str) -> Cell:
 
 def _signed(value: float | None) -> Cell:
     return Cell(NONE if value is None else f"{value:+.3f}")
+
+
+def _gain(value: float | None) -> Cell:
+    return Cell(NONE if value is None else f"{value:+.1%}")
 
 
 def _interval(low: float | None, high: float | None) -> Cell:
