@@ -63,4 +63,6 @@ def read_benchmark(
     source = data or benchmark.default_data
     if source is None:
         raise UsageError(f"{name} needs --data: see docs/evaluation.md for where its files come from")
+    if config.split is not None and not benchmark.has_splits:
+        raise UsageError(f"{name} is read from files of its own, which have no splits; leave --split out")
     return benchmark, select(benchmark.read(source, config.split), source, subsets, config)

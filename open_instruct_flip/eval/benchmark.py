@@ -24,6 +24,7 @@ class Benchmark(ABC):
         name: What the command calls it.
         default_data: Hub dataset that is read where no data is named, or None.
         headline: The figure by which judges are compared.
+        has_splits: Whether its data may be a dataset with splits.
         has_right: Whether the items say which responses are right.
         baselines: The trivial judges that stand beside the judges, see `baselines`.
     """
@@ -31,6 +32,7 @@ class Benchmark(ABC):
     name: ClassVar[str]
     default_data: ClassVar[str | None] = None
     headline: ClassVar[str] = "strict"
+    has_splits: ClassVar[bool] = False
     has_right: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("random", "shorter", "longer", "token_f1")
 

@@ -211,6 +211,9 @@ def test_unknown_names_are_refused_with_those_that_exist(
     wrong = arguments(pairs, tmp_path / "out", "http://127.0.0.1:9/v1", "--subset", "loam")
     assert run(wrong) == 2
     assert f"--subset 'loam' is none of those in {pairs}: pairs" in capsys.readouterr().err
+    wrong[2:] = ["llmbar", *wrong[3:-2], "--split", "test"]
+    assert run(wrong) == 2
+    assert "leave --split out" in capsys.readouterr().err
     wrong[2] = "loambench"
     assert run(wrong) == 2
     assert "rewardbench2" in capsys.readouterr().err
