@@ -10,10 +10,8 @@ from rich.table import Table
 from open_instruct_flip.eval.attacks.effects import Effect
 from open_instruct_flip.eval.attacks.table import by_attack
 from open_instruct_flip.eval.best_of_n import Curve
+from open_instruct_flip.eval.summary import MOST_SUBSETS, given_figures, other_figures, subset_figure
 from open_instruct_flip.rewards import Usage
-
-MOST_SUBSETS = 8
-"""With more subsets than that a table has a row for each of them."""
 
 
 def tables(benchmark: str, headline: str, summary: Mapping[str, Any]) -> Iterator[Table]:
@@ -31,25 +29,17 @@ def tables(benchmark: str, headline: str, summary: Mapping[str, Any]) -> Iterato
 
 def _figures(benchmark: str, headline: str, results: Mapping[str, Any]) -> Table:
     first = next(iter(results.values()))
-    kind = (
-        headline
-        if headline in next(iter(first["subsets"].values()))
-        else next(iter(next(iter(first["subsets"].values()))))
-    )
-    rows = _with_baselines(results)
-    names = list(first["subsets"])
+    kind, more, names = subset_figure(first, headline), other_figures(first, headline), list(first["subsets"])
     if len(names) > MOST_SUBSETS:
-        return _turned(benchmark, headline, kind, rows, names)
-    table = _table(
-        f"{benchmark}: {headline}, standard error", "judge", *names, "overall", *_more(headline), "n", "failed"
-    )
-    for label, result in rows.items():
+        return _turned(benchmark, headline, kind, results)
+    table = _table(f"{benchmark}: {headline}, standard error", "judge", *names, "overall", *more, "n", "failed")
+    for label, result in _with_baselines(results).items():
         overall = result["overall"]
         table.add_row(
             label,
             *(_shown(result["subsets"][name], kind) for name in names),
             _shown(overall, headline),
-            *(_number(overall.get(name)) for name in _more(headline)),
+            *(_number(overall.get(name)) for name in more),
             *(_count(overall.get(name)) for name in ("n", "failed")),
         )
     return table
@@ -61,14 +51,13 @@ def _with_baselines(results: Mapping[str, Any]) -> dict[str, Any]:
     return {**results, **{f"({name})": baseline for name, baseline in baselines.items()}}
 
 
-def _more(headline: str) -> Sequence[str]:
-    return ("official",) if headline == "strict" else ()
-
-
-def _turned(benchmark: str, headline: str, kind: str, rows: Mapping[str, Any], names: Sequence[str]) -> Table:
-    table = _table(f"{benchmark}: {kind} of each subset, {headline} overall, standard error", "subset", *rows)
-    for name in names:
-        table.add_row(name, *(_shown(result["subsets"][name], kind) for result in rows.values()))
+def _turned(benchmark: str, headline: str, kind: str, results: Mapping[str, Any]) -> Table:
+    rows, given = _with_baselines(results), given_figures(results, kind)
+    title = f"{benchmark}: {kind} of each subset, {headline} overall, standard error"
+    table = _table(title, "subset", *rows, *given)
+    for name, own in next(iter(results.values()))["subsets"].items():
+        figures = (_shown(result["subsets"][name], kind) for result in rows.values())
+        table.add_row(name, *figures, *(_number(own[one]) for one in given))
     table.add_section()
     table.add_row("overall", *(_shown(result["overall"], headline) for result in rows.values()))
     for name in ("n", "failed"):

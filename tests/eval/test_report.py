@@ -134,6 +134,20 @@ def test_the_tables_show_the_summary_beside_the_baselines(page):
     assert "-0.050 to +0.200" in cells
 
 
+def test_many_subsets_have_a_row_each_with_what_no_judge_has_made(page):
+    def subsets(mean):
+        return {f"model {n}": {"mean": mean + n, "win_rate": 10.0 * n, "se": 0.5} for n in range(9)}
+
+    trivial = {"longer": {"overall": {"spearman": 0.5}, "subsets": subsets(7.0)}}
+    flip = {"overall": {"spearman": 0.25, "n": 9, "failed": 0}, "subsets": subsets(1.0), "by_length": {}, "cost": COST}
+    summary = {"results": {"alpaca": {"flip": flip | {"baselines": trivial}}}}
+    cells = [" ".join(cell.split()) for cell in page(judged("1", "flip", [0.5, 0.4]), summary).cells]
+    start = cells.index("Subset")
+    assert cells[start + 1 : start + 4] == ["flip", "longer", "win_rate"]
+    start = cells.index("model 8")
+    assert cells[start + 1 : start + 4] == ["9.000 ± 0.500", "15.000 ± 0.500", "80.000"]
+
+
 def test_a_stopped_run_has_a_page_without_tables(page, tmp_path):
     page(judged("1", "flip", [0.5, 0.4]))
     assert "There is no summary.json" in (tmp_path / "run" / "report.html").read_text()

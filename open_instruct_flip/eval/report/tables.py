@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from open_instruct_flip.eval.summary import headline
+from open_instruct_flip.eval.summary import MOST_SUBSETS, given_figures, headline, other_figures, subset_figure
 
 NONE = "\N{EN DASH}"
 LENGTHS = {
@@ -41,11 +41,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading for the first column and one for each cell of a row."""
+    """A table with a heading for each cell of a row, and what the rows are of as the first column's."""
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Row]
+    of: str = "Judge"
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
@@ -80,7 +81,7 @@ def share(value: float | None) -> Cell:
 
 
 def _figures(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
-    more = ["official"] if figure == "strict" and all("official" in r["overall"] for r in results.values()) else []
+    more = other_figures(next(iter(results.values())), figure)
 
     def accuracies(result: Mapping[str, Any]) -> list[Cell]:
         return [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
@@ -108,8 +109,23 @@ def _costs(result: Mapping[str, Any]) -> list[Cell]:
 
 
 def _subsets(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
-    names = {subset: subset for subset in next(iter(results.values()))["subsets"]}
-    return _parts(f"{benchmark} by subset: {figure}", results, "subsets", names, figure)
+    first = next(iter(results.values()))
+    shown = subset_figure(first, figure)
+    title, names = f"{benchmark} by subset: {shown}", list(first["subsets"])
+    if len(names) <= MOST_SUBSETS:
+        return _parts(title, results, "subsets", dict(zip(names, names, strict=True)), shown)
+    judges, given = {**results, **_baselines(results)}, given_figures(results, shown)
+    rows = [
+        Row(
+            name,
+            [
+                *(with_error(result["subsets"].get(name), shown) for result in judges.values()),
+                *(_plain(first["subsets"][name], one) for one in given),
+            ],
+        )
+        for name in names
+    ]
+    return Table(title, [*judges, *given], rows, of="Subset")
 
 
 def _lengths(benchmark: str, results: Mapping[str, Any]) -> Table:
