@@ -10,7 +10,7 @@ import click
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.eval_judging import conclude, judged, show_costs
-from open_instruct_flip.commands.eval_options import with_judges, with_judging
+from open_instruct_flip.commands.eval_options import with_judges, with_judging, with_out
 from open_instruct_flip.eval.config import EvalConfig
 
 
@@ -18,13 +18,13 @@ from open_instruct_flip.eval.config import EvalConfig
 @click.argument("data", metavar="FILE")
 @with_judges
 @click.option("--others", type=click.IntRange(1), default=9, show_default=True, help="Other instructions in a line-up.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs/eval/retrieval"))
+@with_out("runs/eval/retrieval")
 @with_judging
 def retrieval(
     data: str,
     judges: tuple[str, ...],
     others: int,
-    out: Path,
+    out: Path | None,
     config: EvalConfig,
     clients: Sequence[ClientConfig],
     judge_options: Mapping[str, Any],
@@ -53,8 +53,9 @@ def retrieval(
         "runs": config.runs,
         "judges": identify(contenders),
     }
-    with judged(benchmark.name, passes, settings, out, config) as finished:
+    folder = out or Path("runs") / "eval" / benchmark.name
+    with judged(benchmark.name, passes, settings, folder, config) as finished:
         rows = by_judge(finished)
         scores = {one.label: scores_in_line_ups(rows[one.label], lined_up, type(one.judge)) for one in contenders}
-        conclude(benchmark, lined_up, scores, rows, config, settings, out)
+        conclude(benchmark, lined_up, scores, rows, config, settings, folder)
     return 0

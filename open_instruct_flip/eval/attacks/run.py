@@ -1,4 +1,4 @@
-"""Judge the items of a benchmark as they are and attacked, with what judges a benchmark."""
+"""What judges are given to judge under attack, and the effects that this has, as a file."""
 
 from __future__ import annotations
 
