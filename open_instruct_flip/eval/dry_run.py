@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
-from open_instruct_flip.eval.run import Pass
+from open_instruct_flip.eval.run import Pass, fault_of
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Usage
 
@@ -27,7 +27,8 @@ async def count_requests(passes: Iterable[Pass], runs: int) -> dict[str, Usage]:
         counter = _Counter(one.contender.judge.client.config)
         judge = _asking(one.contender.judge, counter)
         for item in one.items:
-            await judge.score(item.conversation, item.responses)
+            if fault_of(item, judge) is None:
+                await judge.score(item.conversation, item.responses)
         for _ in range(one.contender.num_runs(runs)):
             totals[one.contender.label] += counter.usage
     return dict(totals)

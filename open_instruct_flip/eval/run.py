@@ -99,11 +99,19 @@ async def judge_all(
                 watch(store, position)
 
 
-async def _judge(item: Item, judge: Judge, guard: OutageGuard) -> tuple[Item, list[Reward]]:
+def fault_of(item: Item, judge: Judge) -> Reward | None:
+    """The failure of all responses of an item that holds no instruction of this judge's kind, or None."""
     try:
         hide_instruction(item.conversation, judge.target)
     except UsageError as error:
-        return item, [Reward(error=FailureKind.INVALID_INPUT, detail=str(error))] * len(item.responses)
+        return Reward(error=FailureKind.INVALID_INPUT, detail=str(error))
+    return None
+
+
+async def _judge(item: Item, judge: Judge, guard: OutageGuard) -> tuple[Item, list[Reward]]:
+    fault = fault_of(item, judge)
+    if fault is not None:
+        return item, [fault] * len(item.responses)
     return item, await guard.score(item.conversation, item.responses)
 
 

@@ -164,6 +164,15 @@ def test_a_dry_run_counts_what_a_run_then_sends_and_sends_nothing(
     assert counted == {"flip": 2 * NUM_PAIRS, "pairwise": 2 * NUM_PAIRS}
 
 
+def test_a_dry_run_counts_no_item_that_lacks_what_is_to_be_inferred(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(pairs, tmp_path / "out", "http://127.0.0.1:9/v1", "--flip_target", "system", "--dry_run")
+    assert run(command) == 0
+    (cells,) = [line.split("│") for line in capsys.readouterr().out.splitlines() if "flip" in line]
+    assert int(cells[2]) == 0
+
+
 @pytest.mark.parametrize(("judge", "requests"), [("likelihood", 3), ("flip+likelihood", 5)])
 def test_a_dry_run_of_a_judge_that_only_reads_sends_nothing_either(
     judge: str,
