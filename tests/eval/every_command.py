@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-NUM_ROWS = 12
+NUM_ROWS = 24
+IN_FLIGHT = 2
+AHEAD = 8 * IN_FLIGHT
+"""Responses that are judged ahead of the first that is not written yet."""
 SUBCOMMANDS = ("run", "attacks", "best-of-n", "retrieval")
 
 
@@ -35,7 +38,7 @@ def arguments(subcommand: str, data: Path, out: Path, url: str, *options: str) -
         "retrieval": [str(data), "--others", "3"],
     }
     judge = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", url, "--reply_contract", "free"]
-    quick = ["--judge_transport", "direct", "--max_concurrency", "2", "--outage_timeout_s", "1"]
+    quick = ["--judge_transport", "direct", "--max_concurrency", str(IN_FLIGHT), "--outage_timeout_s", "1"]
     return ["eval", subcommand, *named[subcommand], "--out", str(out), *judge, *quick, *options]
 
 

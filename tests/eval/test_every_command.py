@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_command import SUBCOMMANDS, arguments, judgements_of, write_rows
+from every_command import AHEAD, SUBCOMMANDS, arguments, judgements_of, write_rows
 from judge_double import JudgeDouble, varied_reply
 
 from open_instruct_flip.commands.main import run
@@ -32,9 +32,12 @@ def test_a_dry_run_counts_what_is_then_sent(
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_judges_little_twice(
     subcommand: str, judge_double: Callable[..., JudgeDouble], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    once = iter([signal.SIGINT])
+
     def interrupting(body: dict[str, Any]) -> str:
-        if stopped.num_requests == 20:
-            os.kill(os.getpid(), signal.SIGINT)
+        if stopped.num_requests >= AHEAD + 2:  # the first item's judgements are written by then
+            for interrupt in once:
+                os.kill(os.getpid(), interrupt)
         return varied_reply(body)
 
     data, out = write_rows(tmp_path / "in.jsonl"), tmp_path / "out"
