@@ -38,7 +38,7 @@ READINGS = (("instruction", "pmi"), ("response", "pmi"), ("response", "mean"), (
 
 def even_pairs(root: str, per_subset: int | None) -> list[Pair]:
     """The first pairs of even number of each subset."""
-    return select(LLMBar().read(root), (), EvalConfig(half="even", limit=per_subset))
+    return select(LLMBar().read(root), root, (), EvalConfig(half="even", limit=per_subset))
 
 
 async def judged(pairs: Sequence[Pair], **options: Any) -> tuple[list[list[Reward]], float]:

@@ -107,7 +107,7 @@ def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
 
 async def compare(args: argparse.Namespace) -> None:
     """Judge every item under every wording, and show and write what came of it."""
-    items = select(LLMBar().read(args.llmbar), (), EvalConfig(half=args.half, limit=args.per_subset))
+    items = select(LLMBar().read(args.llmbar), args.llmbar, (), EvalConfig(half=args.half, limit=args.per_subset))
     folders = {path.name: str(path) for path in sorted((WORDINGS / args.judge).iterdir())}
     folders |= dict(pair.split("=", 1) for pair in args.wording)
     rows, by_subset = [], {}

@@ -42,6 +42,12 @@ def judgement(rng: random.Random, judge: str, instruction: str, is_right: bool) 
     if judge.startswith("flip"):
         kept = [word for word in instruction.split() if rng.random() < found["score"]]
         found["inferred_instruction"] = " ".join(kept) + " " + text(rng, 2, 6)
+    if judge == "likelihood":
+        pieces = re.findall(r"\w{1,5} ?|\W", instruction)
+        found |= {
+            "reply": None,
+            "tokens": [[piece, round(-rng.expovariate(0.5), 3), round(-rng.expovariate(0.3), 3)] for piece in pieces],
+        }
     return found
 
 

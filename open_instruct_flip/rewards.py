@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class FailureKind(StrEnum):
@@ -65,6 +66,20 @@ class Usage:
         )
 
 
+class ReadToken(NamedTuple):
+    """A token of a text that a judge has read, and not written.
+
+    Attributes:
+        text: Its piece of the text.
+        logprob: Its natural log-probability given all before it.
+        prior: The same where what is judged was not shown; None where the verdict does not depend on that.
+    """
+
+    text: str
+    logprob: float
+    prior: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Reward:
     """A judge's verdict on one response.
@@ -79,6 +94,8 @@ class Reward:
         usage: Tokens and requests spent, failed attempts included where the server reported them.
         latency_s: Seconds from sending the request to its answer, without waiting for a free slot.
         reply: The judge's text as it came, for inspection.
+        tokens: What the verdict of a judge that only reads is made of; None for other judges, and where the server does
+            not show the texts of tokens.
         truncated: Whether the response's middle was cut to fit the judge's context.
         duplicate: Whether this verdict was taken over from an identical response of the same group.
     """
@@ -92,6 +109,7 @@ class Reward:
     usage: Usage = Usage()
     latency_s: float = 0.0
     reply: str | None = None
+    tokens: Sequence[ReadToken] | None = None
     truncated: bool = False
     duplicate: bool = False
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from open_instruct_flip.client.chat_tokens import common_length, other_answer
+from open_instruct_flip.client.chat_tokens import common_length, other_answer, pieces
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.kept import Kept
 from open_instruct_flip.client.request import PROMPT_LOGPROBS, ChatRequest, Completion
@@ -22,10 +22,11 @@ CHATS_KEPT = 256
 
 
 class Token(NamedTuple):
-    """A token and its natural log-probability given those before it."""
+    """A token, its natural log-probability given those before it, and its text, where the server shows one."""
 
     token_id: int
     logprob: float
+    text: str = ""
 
 
 class Answer(NamedTuple):
@@ -64,7 +65,7 @@ class AnswerReader:
     async def tokens(
         self, completion: Completion, chat: Sequence[Message], answer: str, length: int | None = None
     ) -> Answer:
-        """The answer's tokens out of what `ask` returned.
+        """The answer's tokens out of what `ask` returned; their texts are pieces of the answer, see `pieces`.
 
         Args:
             completion: That.
@@ -79,7 +80,7 @@ class AnswerReader:
         tokens = self._read(completion)
         length = completion.answer_length if completion.answer_length is not None else length
         if length is not None:
-            return Answer(tokens[-length:])
+            return Answer(_as_pieces(tokens[-length:], answer))
         other = other_answer(answer)
         shown, new = await self._others.get(repr((chat, other)), lambda: self.ask(chat, other))
         start = common_length([t.token_id for t in tokens], [t.token_id for t in self._read(shown)])
@@ -88,7 +89,7 @@ class AnswerReader:
                 f"{self._client.config.llm_judge_model} has a chat template that leaves the assistant's last turn "
                 "out; the likelihood judge can't use it"
             )
-        return Answer(tokens[start:], shown.usage if new else Usage())
+        return Answer(_as_pieces(tokens[start:], answer), shown.usage if new else Usage())
 
     def _read(self, completion: Completion) -> list[Token]:
         """The tokens that have a log-probability: a prompt's first has none."""
@@ -98,4 +99,15 @@ class AnswerReader:
                 "vLLM server, named as hosted_vllm/<served name>, or --judge_transport local with a model's folder"
             )
         of_each = (next(iter(token.items())) for token in completion.prompt_logprobs if token)
-        return [Token(int(token_id), float(entry["logprob"])) for token_id, entry in of_each]
+        return [
+            Token(int(token_id), float(entry["logprob"]), entry.get("decoded_token") or "")
+            for token_id, entry in of_each
+        ]
+
+
+def _as_pieces(tokens: Sequence[Token], answer: str) -> list[Token]:
+    """The tokens with their pieces of the answer as texts; as they are where the server shows none."""
+    texts = [token.text for token in tokens]
+    if not any(texts):
+        return list(tokens)
+    return [token._replace(text=piece) for token, piece in zip(tokens, pieces(answer, texts), strict=True)]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import JudgeUnusableError
+
+PART_OF_CHARACTER = "\ufffd"
+"""How a tokenizer decodes a token that is only a part of a character."""
+SLACK = 4
+"""Characters, white space as a rule, that may be missing between two tokens decoded alone."""
 
 
 def other_answer(answer: str) -> str:
@@ -47,6 +52,32 @@ def chat_tokens(tokenizer: Any, messages: Sequence[Message], template: Mapping[s
     if start == 0 or start == len(ids):
         raise JudgeUnusableError("the model's chat template leaves the assistant's last turn out; it can't be a judge")
     return ids, start
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Each token decoded alone, as vLLM shows them; see `pieces` for what that loses."""
+    return [tokenizer.decode([token_id]) for token_id in ids]
+
+
+def pieces(answer: str, texts: Sequence[str]) -> list[str]:
+    """An answer cut where its tokens begin: one piece per token, which joined are the answer again.
+
+    Args:
+        answer: The answer, not empty.
+        texts: Its tokens, each decoded alone: white space may be missing, and a part of a character is U+FFFD.
+
+    Example:
+        >>> pieces("Eat \u672c now", ["Eat", " \ufffd", "\ufffd", "\ufffd", "now"])
+        ['Eat', ' ', '', '\u672c ', 'now']
+    """
+    starts, at, hidden = [], 0, 0
+    for text in texts:
+        whole = text.replace(PART_OF_CHARACTER, "")
+        found = answer.find(whole, at, at + len(whole) + hidden + SLACK)
+        hidden = 0 if whole and found >= 0 else hidden + 1
+        starts.append(max(found, at))
+        at = max(found, at) + (len(whole) if found >= 0 else 0)
+    return [answer[start:end] for start, end in pairwise([0, *starts[1:], len(answer)])]
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], template: Mapping[str, Any]) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.client.batch_thread import BatchThread
-from open_instruct_flip.client.chat_tokens import chat_tokens, common_length
+from open_instruct_flip.client.chat_tokens import chat_tokens, common_length, token_texts
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.errors import JudgeUnusableError, MissingDependencyError, UsageError, install_line
@@ -80,8 +80,8 @@ class LocalModel(BatchThread[Item]):
         self._model: Any = None
         self._tokenizer: Any = None
 
-    def encode(self, request: ChatRequest) -> Future[tuple[list[int], int]]:
-        """The ids of a chat with an open last turn, and where that starts; see `chat_tokens`."""
+    def encode(self, request: ChatRequest) -> Future[tuple[list[int], int, list[str]]]:
+        """The ids of a chat with an open last turn, where that starts, and its tokens' texts; see `chat_tokens`."""
         return self.submit(self._encode, request)
 
     def read(self, ids: list[int], start: int) -> Future[list[float]]:
@@ -93,7 +93,7 @@ class LocalModel(BatchThread[Item]):
         self.ask(item)
         return item.result
 
-    def _encode(self, request: ChatRequest) -> tuple[list[int], int]:
+    def _encode(self, request: ChatRequest) -> tuple[list[int], int, list[str]]:
         self._load()
         template = (request.extra_body or {}).get("chat_template_kwargs", {})
         ids, start = chat_tokens(self._tokenizer, request.messages, template)
@@ -101,7 +101,7 @@ class LocalModel(BatchThread[Item]):
         if limit is not None and len(ids) > limit:
             detail = f"the prompt has {len(ids)} tokens, {self._name} reads {limit}"
             raise RequestFailed(FailureKind.CONTEXT_OVERFLOW, detail)
-        return ids, start
+        return ids, start, token_texts(self._tokenizer, ids[start:])
 
     def _load(self) -> None:
         if self._model is not None:

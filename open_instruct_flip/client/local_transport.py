@@ -22,15 +22,18 @@ class LocalTransport:
         """Read one chat; see `Transport.complete`. Nothing is written: a request for a reply is refused."""
         if not request.reads_prompt:
             raise JudgeUnusableError("--judge_transport local reads prompts and writes no replies; use a server")
-        ids, start = await asyncio.wrap_future(self._model.encode(request))
+        ids, start, texts = await asyncio.wrap_future(self._model.encode(request))
         logprobs = await asyncio.wrap_future(self._model.read(ids, start))
-        return answer_completion(ids, start, logprobs)
+        return answer_completion(ids, start, texts, logprobs)
 
     async def aclose(self) -> None:
         """Nothing to close: the model stays for the process."""
 
 
-def answer_completion(ids: Sequence[int], start: int, logprobs: Sequence[float]) -> Completion:
+def answer_completion(ids: Sequence[int], start: int, texts: Sequence[str], logprobs: Sequence[float]) -> Completion:
     """What a transport answers that knows where the open last turn starts: only its tokens' log-probabilities."""
-    entries = [{str(token): {"logprob": value}} for token, value in zip(ids[start:], logprobs, strict=True)]
+    entries = [
+        {str(token): {"logprob": logprob, "decoded_token": text}}
+        for token, text, logprob in zip(ids[start:], texts, logprobs, strict=True)
+    ]
     return Completion(("",), ("stop",), Usage(len(ids), 0, 1), prompt_logprobs=entries, answer_length=len(entries))

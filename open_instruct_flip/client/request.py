@@ -73,7 +73,8 @@ class Completion:
         usage: Tokens of the request, with all attempts counted as requests.
         latency_s: Seconds the successful request took.
         prompt_logprobs: Log-probabilities of the prompt's tokens in vLLM's form, where asked for: of each token a
-            mapping from its id to `{"logprob": ...}`, or None where it has none. Of its last ones at least.
+            mapping from its id to `{"logprob": ..., "decoded_token": ...}`, or None where it has none. Of its last ones
+            at least.
         answer_length: How many of them are the open last turn's, where the transport knows: the last ones.
     """
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from open_instruct_flip.client.chat_tokens import chat_tokens
+from open_instruct_flip.client.chat_tokens import chat_tokens, token_texts
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.http import open_session, post_json
 from open_instruct_flip.client.local_transport import answer_completion
@@ -50,8 +50,8 @@ class SglangTransport:
         if name == OTHER_SERVER:
             return await self._transport.complete(request, endpoint, timeout_s)
         template = (request.extra_body or {}).get("chat_template_kwargs", {})
-        ids, start = await asyncio.to_thread(_encode, name, request, template)
-        return await self._read(endpoint, ids, start)
+        ids, start, texts = await asyncio.to_thread(_encode, name, request, template)
+        return await self._read(endpoint, ids, start, texts)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -59,7 +59,7 @@ class SglangTransport:
             await self._session.close()
         await self._transport.aclose()
 
-    async def _read(self, endpoint: str, ids: list[int], start: int) -> Completion:
+    async def _read(self, endpoint: str, ids: list[int], start: int, texts: list[str]) -> Completion:
         where = shown_url(endpoint)
         body = {
             "input_ids": ids,
@@ -79,7 +79,7 @@ class SglangTransport:
             raise _no_answer(f"{where} returned no log-probabilities of the prompt: {error!r}") from error
         if tokens != ids[start:]:
             raise _no_answer(f"{where} returned log-probabilities of other tokens than were sent")
-        return answer_completion(ids, start, logprobs)
+        return answer_completion(ids, start, texts, logprobs)
 
     async def _tokenizer_name(self, endpoint: str) -> str:
         """Where an SGLang server has its tokenizer from; `OTHER_SERVER` where it is none. Asked once an endpoint."""
@@ -115,8 +115,10 @@ def _no_answer(detail: str) -> RequestFailed:
     return RequestFailed(FailureKind.SERVER_ERROR, detail, retryable=True)
 
 
-def _encode(name: str, request: ChatRequest, template: dict[str, Any]) -> tuple[list[int], int]:
-    return chat_tokens(_tokenizer(name), request.messages, template)
+def _encode(name: str, request: ChatRequest, template: dict[str, Any]) -> tuple[list[int], int, list[str]]:
+    tokenizer = _tokenizer(name)
+    ids, start = chat_tokens(tokenizer, request.messages, template)
+    return ids, start, token_texts(tokenizer, ids[start:])
 
 
 @lru_cache(maxsize=2)

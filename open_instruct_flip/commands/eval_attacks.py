@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -10,15 +9,8 @@ from typing import Any, get_args
 import click
 
 from open_instruct_flip.client.config import ClientConfig
-from open_instruct_flip.commands.eval_options import (
-    INTERRUPTED,
-    read_benchmark,
-    with_benchmark,
-    with_judges,
-    with_judging,
-    with_out,
-)
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.commands.eval_judging import judged, show, show_costs
+from open_instruct_flip.commands.eval_options import read_benchmark, with_benchmark, with_judges, with_judging, with_out
 from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.similarity.copying import CopyGuard
 
@@ -53,22 +45,18 @@ def attacks(
     DIR gets judgements.jsonl, whose column `attack` names the attack, and attacks.json. The same command goes on where
     an interrupted one stopped.
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from open_instruct_flip.eval.attacks.run import judge_attacks, size, write_effects
-    from open_instruct_flip.eval.attacks.table import by_attack
+    from open_instruct_flip.eval.attacks.run import attack_passes, effects_under, write_effects
     from open_instruct_flip.eval.attacks.texts import attack_texts, find_attacks
     from open_instruct_flip.eval.contenders import find_contenders, identify
     from open_instruct_flip.eval.selection import digest
-    from open_instruct_flip.eval.store import JudgementStore
-    from open_instruct_flip.judging.progress import shown
+    from open_instruct_flip.eval.tables import effect_table
 
     chosen = find_attacks(names)
-    if config.ray:
-        raise UsageError("flip eval attacks does not judge on Ray; leave --ray out")
     contenders = find_contenders(judges, judge_options, clients)
     _, items = read_benchmark(name, data, subsets, config)
+    passes = attack_passes(items, contenders, chosen, copy_guard)
+    if config.dry_run:
+        return show_costs(passes, config)
     settings = {
         "benchmark": name,
         "items": digest(items),
@@ -78,20 +66,7 @@ def attacks(
         "judges": identify(contenders),
     }
     folder = out or Path("runs") / "eval" / f"{name}-attacks"
-    total = (1 + len(chosen)) * size(items, contenders, config)
-    try:
-        with (
-            JudgementStore(folder, settings, restart=config.restart) as store,
-            shown(total, Console(stderr=True)) as watch,
-        ):
-            found = asyncio.run(judge_attacks(name, items, contenders, chosen, copy_guard, store, config, watch))
-    except KeyboardInterrupt:
-        click.echo(f"interrupted; what is finished is kept in {folder}, the same command goes on from there", err=True)
-        return INTERRUPTED
-    headings, rows = by_attack(found)
-    table = Table("attack", *headings, title="Change of an attacked response's reward ± standard error over items")
-    for attack, cells in rows:
-        table.add_row(attack, *(" ".join(cell).strip() for cell in cells))
-    Console().print(table)
-    click.echo(write_effects(folder, found))
+    with judged(name, passes, settings, folder, config) as finished:
+        found = effects_under(finished, copy_guard, config.bootstrap_seed)
+        show([effect_table(found)], write_effects(folder, found))
     return 0

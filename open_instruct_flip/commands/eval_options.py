@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from open_instruct_flip.eval.benchmark import Benchmark
     from open_instruct_flip.eval.items import Item
 
-INTERRUPTED = 130
-
 with_judges = click.option(
     "--judge", "judges", multiple=True, default=("flip",), show_default=True, help="Judge; may be repeated."
 )
@@ -65,4 +63,6 @@ def read_benchmark(
     source = data or benchmark.default_data
     if source is None:
         raise UsageError(f"{name} needs --data: see docs/evaluation.md for where its files come from")
-    return benchmark, select(benchmark.read(source, config.split), subsets, config)
+    if config.split is not None and not benchmark.has_splits:
+        raise UsageError(f"{name} is read from files of its own, which have no splits; leave --split out")
+    return benchmark, select(benchmark.read(source, config.split), source, subsets, config)

@@ -24,6 +24,7 @@ class Benchmark(ABC):
         name: What the command calls it.
         default_data: Hub dataset that is read where no data is named, or None.
         headline: The figure by which judges are compared.
+        has_splits: Whether its data may be a dataset with splits.
         has_right: Whether the items say which responses are right.
         baselines: The trivial judges that stand beside the judges, see `baselines`.
     """
@@ -31,6 +32,7 @@ class Benchmark(ABC):
     name: ClassVar[str]
     default_data: ClassVar[str | None] = None
     headline: ClassVar[str] = "strict"
+    has_splits: ClassVar[bool] = False
     has_right: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("random", "shorter", "longer", "token_f1")
 
@@ -63,10 +65,14 @@ class Benchmark(ABC):
 
     def figures(self, subset: str, items: Sequence[Item], scores: Scores) -> dict[str, Figure]:
         """A subset's figures by name: the means of its items' credits."""
-        return mean_credits([self._credits_of(run, items) for run in scores], self.rules(items))
+        return mean_credits([self.credits_of(run, items) for run in scores], self.rules(items))
 
     def figures_by_chance(self, subset: str, items: Sequence[Item]) -> dict[str, float]:
         """A subset's figures for a judge that draws its scores at random."""
+        return self.mean_credits_by_chance(items)
+
+    def mean_credits_by_chance(self, items: Sequence[Item]) -> dict[str, float]:
+        """The means over items of what random scores earn."""
         credits = [self.credits_by_chance(item) for item in items]
         return {name: float(np.mean([credit[name] for credit in credits])) for name in self.rules(items)}
 
@@ -82,7 +88,8 @@ class Benchmark(ABC):
         """The names of an item's credits."""
         return list(self.credits_by_chance(items[0])) if items else []
 
-    def _credits_of(self, run: Sequence[ItemScores], items: Sequence[Item]) -> list[dict[str, float] | None]:
+    def credits_of(self, run: Sequence[ItemScores], items: Sequence[Item]) -> list[dict[str, float] | None]:
+        """The credits of each item in one run; None where a judgement failed."""
         return [None if one is None else self.credits(item, one) for item, one in zip(items, run, strict=True)]
 
 

@@ -12,9 +12,10 @@ from statistics import fmean
 from typing import Any
 
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.eval.benchmarks.reading import faults_of
 from open_instruct_flip.eval.estimate import Estimate, estimate
 from open_instruct_flip.eval.items import Item
-from open_instruct_flip.rows.files import Row, read_rows
+from open_instruct_flip.rows.files import Row, RowSource
 from open_instruct_flip.rows.shapes import BadRowError, read_group
 
 RESULT = "best_of_n.json"
@@ -39,41 +40,39 @@ class Curve:
     failed: float = 0.0
 
 
-def read_file(file: Path, gold: str) -> tuple[list[Item], list[list[float]]]:
+def read_prompts(data: str, gold: str, split: str | None = None) -> list[tuple[Item, list[float]]]:
     """The prompts with their responses, and the gold scores of these.
 
     Args:
-        file: Rows of any known shape with `responses`, and a column of as many numbers.
+        data: File, folder or hub name; rows of any known shape with `responses`, and a column of as many numbers.
         gold: That column.
+        split: Split of a folder or hub dataset.
 
     Raises:
         UsageError: A row lacks a prompt, at least two responses, or a finite gold score for each.
     """
-    items, scores = [], []
-    for row in read_rows(file):
-        try:
-            item, own = _read(row, gold)
-        except BadRowError as error:
-            raise UsageError(f"{row.place}: {error}") from None
-        items.append(item)
-        scores.append(own)
-    if not items:
-        raise UsageError(f"{file} holds no row")
-    return items, scores
+    found = []
+    for row in RowSource.find(data, split).rows():
+        with faults_of(row):
+            found.append(_read(row, gold))
+    return found
 
 
-def curves(gold: Sequence[Sequence[float]], judges: Mapping[str, Sequence[Sequence[float] | None]]) -> list[Curve]:
+def curves(
+    gold: Sequence[Sequence[float]], judges: Mapping[str, Sequence[Sequence[float] | None]], seed: int
+) -> list[Curve]:
     """The curves of judges, then of random, first and oracle.
 
     Args:
         gold: Of each prompt the gold scores of its responses.
         judges: Of each judge, by its label, its scores of the same; None where a judgement failed.
+        seed: Of the resampling.
     """
     sizes = list(_sizes(min(map(len, gold))))
-    found = [_judged(name, gold, scores, sizes) for name, scores in judges.items()]
-    first = Curve(FIRST, False, {n: estimate([own[0] for own in gold]) for n in sizes})
-    random = Curve(RANDOM, False, {n: estimate([fmean(own) for own in gold]) for n in sizes})
-    return [*found, random, first, _judged(ORACLE, gold, gold, sizes, is_judge=False)]
+    found = [_judged(name, gold, scores, sizes, seed) for name, scores in judges.items()]
+    first = Curve(FIRST, False, {n: estimate([own[0] for own in gold], seed) for n in sizes})
+    random = Curve(RANDOM, False, {n: estimate([fmean(own) for own in gold], seed) for n in sizes})
+    return [*found, random, first, _judged(ORACLE, gold, gold, sizes, seed, is_judge=False)]
 
 
 def expected_pick(scores: Sequence[float], gold: Sequence[float], n: int) -> float:
@@ -122,10 +121,11 @@ def _judged(
     gold: Sequence[Sequence[float]],
     scores: Sequence[Sequence[float] | None],
     sizes: Sequence[int],
+    seed: int,
     is_judge: bool = True,
 ) -> Curve:
     pairs = [(own, true) for own, true in zip(scores, gold, strict=True) if own is not None]
-    points = {n: estimate([expected_pick(own, true, n) for own, true in pairs]) for n in sizes}
+    points = {n: estimate([expected_pick(own, true, n) for own, true in pairs], seed) for n in sizes}
     return Curve(name, is_judge, points, 1 - len(pairs) / len(gold))
 
 
@@ -139,8 +139,6 @@ def _sizes(most: int) -> Iterator[int]:
 
 
 def _read(row: Row, gold: str) -> tuple[Item, list[float]]:
-    if row.fault:
-        raise BadRowError(row.fault)
     conversation, responses = read_group(row.columns)
     scores = row.columns.get(gold)
     if len(responses) < 2:

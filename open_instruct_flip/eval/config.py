@@ -38,6 +38,7 @@ class EvalConfig:
         default=900.0, metadata={"help": "Seconds to wait for a judge that is down before the run stops"}
     )
     restart: bool = field(default=False, metadata={"help": "Throw away the judgements that DIR holds"})
+    dry_run: bool = field(default=False, metadata={"help": "Count requests and tokens, and send nothing"})
     ray: bool = field(default=False, metadata={"help": "Judge on a Ray cluster"})
     ray_workers: int = field(
         default=4, metadata={"help": "Most processes that judge with --ray; they share --max_concurrency"}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import fields, replace
 
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
-from open_instruct_flip.eval.contenders import Contender
-from open_instruct_flip.eval.items import Item
+from open_instruct_flip.eval.run import Pass, fault_of
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Usage
 
@@ -17,19 +17,21 @@ CHARS_PER_TOKEN = 4
 """Of English text, roughly; what a chat template adds is not counted."""
 
 
-async def count_requests(contender: Contender, items: Sequence[Item], runs: int) -> Usage:
-    """Requests that a judge sends for these items, where each is answered at once, and their tokens.
+async def count_requests(passes: Iterable[Pass], runs: int) -> dict[str, Usage]:
+    """Requests that each judge sends, by its label, where each is answered at once, and their tokens.
 
     Prompt tokens are estimated from characters; completion tokens are the most that the replies may have.
     """
-    counter = _Counter(contender.judge.client.config)
-    judge = _asking(contender.judge, counter)
-    for item in items:
-        await judge.score(item.conversation, item.responses)
-    total = Usage()
-    for _ in range(contender.num_runs(runs)):
-        total += counter.usage
-    return total
+    totals: defaultdict[str, Usage] = defaultdict(Usage)
+    for one in passes:
+        counter = _Counter(one.contender.judge.client.config)
+        judge = _asking(one.contender.judge, counter)
+        for item in one.items:
+            if fault_of(item, judge) is None:
+                await judge.score(item.conversation, item.responses)
+        for _ in range(one.contender.num_runs(runs)):
+            totals[one.contender.label] += counter.usage
+    return dict(totals)
 
 
 def _asking(judge: Judge, client: JudgeClient) -> Judge:
@@ -50,7 +52,7 @@ class _Counter(JudgeClient):
     async def complete(self, request: ChatRequest) -> Completion:
         chars = sum(len(message["content"]) for message in request.messages)
         self.usage += Usage(chars // CHARS_PER_TOKEN, request.n * request.max_tokens, 1)
-        if "prompt_logprobs" not in (request.extra_body or {}):
+        if not request.reads_prompt:
             raise RequestFailed(FailureKind.TIMEOUT, "nothing is sent in a dry run")
         answered = {str(hash(request.messages[-1]["content"])): {"logprob": -1.0}}
         return Completion(("",), ("length",), Usage(), prompt_logprobs=[None, {"0": {"logprob": -1.0}}, answered])

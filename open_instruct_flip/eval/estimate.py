@@ -9,8 +9,6 @@ import numpy as np
 
 from open_instruct_flip.eval.figures import Figure, Measure
 
-SEED = 0
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -23,15 +21,15 @@ class Estimate:
     n: int
 
 
-def estimate(values: Sequence[float]) -> Estimate | None:
-    """The mean of one value per item, or None of no item.
+def estimate(values: Sequence[float], seed: int) -> Estimate | None:
+    """The mean of one value per item, or None of no item; the seed is the resampling's.
 
     Example:
-        >>> right = estimate([1, 0] * 50)
+        >>> right = estimate([1, 0] * 50, seed=0)
         >>> right.mean, round(right.error, 2), right.low < 0.5 < right.high
         (0.5, 0.05, True)
     """
     if not values:
         return None
     figure = Figure((Measure(np.array(values, dtype=float)[None, :, None]),))
-    return Estimate(figure.value(), figure.error(SEED), *figure.interval(SEED), len(values))
+    return Estimate(figure.value(), figure.error(seed), *figure.interval(seed), len(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -43,6 +44,7 @@ class RayJudging:
                 raise result
             for judged in result:
                 yield judged
+            await asyncio.sleep(0)  # Ray's iterator blocks the event loop, which notices Ctrl-C here
 
 
 class PieceJudge:

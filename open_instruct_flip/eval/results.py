@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from open_instruct_flip.eval.baselines import RANDOM, baseline_scores
-from open_instruct_flip.eval.benchmark import Benchmark, ItemScores, Scores, mean_credits
+from open_instruct_flip.eval.benchmark import Benchmark, Scores, mean_credits
 from open_instruct_flip.eval.figures import Figure, difference
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.eval.length import by_length
@@ -44,7 +44,6 @@ def results_of(
     results = {
         label: {
             **summarised(benchmark, items, own, seed),
-            "by_length": _strata(benchmark, items, own, seed) if benchmark.has_right else {},
             "cost": costs(rows[label], prices),
             "baselines": baselines,
         }
@@ -57,7 +56,10 @@ def results_of(
 
 
 def summarised(benchmark: Benchmark, items: Sequence[Item], scores: Scores, seed: int) -> dict[str, Any]:
-    """ "overall" and "subsets" of a judge: figures with the standard error of the headline, items judged and failed."""
+    """ "overall", "subsets" and "by_length" of a judge, trivial or not.
+
+    Each has figures with the standard error of the headline, and the numbers of items judged and failed.
+    """
     figures, overall = figures_of(benchmark, items, scores)
     subsets = {}
     for subset, own in figures.items():
@@ -66,6 +68,9 @@ def summarised(benchmark: Benchmark, items: Sequence[Item], scores: Scores, seed
     return {
         "overall": _with_errors(overall, benchmark.headline, seed) | _counts(scores, range(len(items))),
         "subsets": subsets,
+        "by_length": {
+            name: _of_stratum(benchmark, items, scores, numbers, seed) for name, numbers in _strata(benchmark, items)
+        },
     }
 
 
@@ -81,7 +86,7 @@ def figures_of(benchmark: Benchmark, items: Sequence[Item], scores: Scores) -> t
 
 
 def baselines_of(benchmark: Benchmark, items: Sequence[Item], seed: int) -> dict[str, Any]:
-    """ "overall" and "subsets" of each trivial judge."""
+    """Of each trivial judge what `summarised` has of a judge; of "random" the figures alone, which are expectations."""
     found: dict[str, Any] = {}
     for name in benchmark.baselines:
         if name == RANDOM:
@@ -145,21 +150,27 @@ def _by_chance(benchmark: Benchmark, items: Sequence[Item]) -> dict[str, Any]:
         subset: benchmark.figures_by_chance(subset, [items[n] for n in _numbers(items, subset)])
         for subset in dict.fromkeys(item.subset for item in items)
     }
-    return {"overall": benchmark.overall_by_chance(subsets), "subsets": subsets}
+    return {
+        "overall": benchmark.overall_by_chance(subsets),
+        "subsets": subsets,
+        "by_length": {
+            name: benchmark.mean_credits_by_chance([items[n] for n in numbers])
+            for name, numbers in _strata(benchmark, items)
+        },
+    }
 
 
-def _strata(benchmark: Benchmark, items: Sequence[Item], scores: Scores, seed: int) -> dict[str, Any]:
-    """Mean credits of the items of each length stratum, of all subsets together."""
-    strata = {}
-    for name, numbers in by_length(items).items():
-        runs = [[_credits(benchmark, items[n], run[n]) for n in numbers] for run in scores]
-        figures = mean_credits(runs, benchmark.rules(items))
-        strata[name] = _with_errors(figures, "strict", seed) | _counts(scores, numbers)
-    return strata
+def _strata(benchmark: Benchmark, items: Sequence[Item]) -> Iterable[tuple[str, list[int]]]:
+    """The length strata of all subsets together, with the numbers of their items."""
+    return by_length(items).items() if benchmark.has_right else ()
 
 
-def _credits(benchmark: Benchmark, item: Item, scores: ItemScores) -> dict[str, float] | None:
-    return None if scores is None else benchmark.credits(item, scores)
+def _of_stratum(
+    benchmark: Benchmark, items: Sequence[Item], scores: Scores, numbers: Sequence[int], seed: int
+) -> dict[str, Any]:
+    """Mean credits of some items, which don't go by subset."""
+    runs = [benchmark.credits_of([run[n] for n in numbers], [items[n] for n in numbers]) for run in scores]
+    return _with_errors(mean_credits(runs, benchmark.rules(items)), "strict", seed) | _counts(scores, numbers)
 
 
 def _with_errors(figures: Mapping[str, Figure], headline: str, seed: int) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""Judge the items of a benchmark: every judge, every run, a bounded number of items at once."""
+"""Judge items: every pass of a judge over them, every run, a bounded number of items at once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
@@ -23,14 +25,41 @@ JudgeItems = Callable[[Sequence[Item], Judge, FailureConfig], AsyncIterator[tupl
 """Judges items: here, or on a cluster."""
 
 
-def keys_of(contenders: Sequence[Contender], items: Sequence[Item], runs: int, attack: str | None = None) -> list[Key]:
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one judge is given to judge, in each of its runs.
+
+    Attributes:
+        contender: The judge.
+        items: The items as it reads them.
+        attack: The attack that stands in their responses, or None.
+
+    Raises:
+        UsageError: It compares responses, and would get one alone.
+    """
+
+    contender: Contender
+    items: Sequence[Item]
+    attack: str | None = None
+
+    def __post_init__(self) -> None:
+        single = next((item.id for item in self.items if len(item.responses) < 2), None)
+        if single is not None and self.contender.judge.compares_group:
+            name = self.contender.judge.name
+            raise UsageError(f"the {name} judge compares responses, and item {single} has one; leave the judge out")
+
+    def key(self, run: int, item: Item) -> Key:
+        """What an item's judgements of a run are found by."""
+        return Key(self.contender.label, self.attack, run, item.id)
+
+    def size(self, runs: int) -> int:
+        """How many judgements it is."""
+        return self.contender.num_runs(runs) * sum(len(item.responses) for item in self.items)
+
+
+def keys_of(passes: Iterable[Pass], runs: int) -> list[Key]:
     """What is judged, in the order in which it is."""
-    return [
-        Key(one.label, attack, run, item.id)
-        for one in contenders
-        for run in range(one.num_runs(runs))
-        for item in items
-    ]
+    return [one.key(run, item) for one in passes for run in range(one.contender.num_runs(runs)) for item in one.items]
 
 
 async def judge_items(
@@ -46,60 +75,61 @@ async def judge_items(
 
 async def judge_all(
     benchmark: str,
-    items: Sequence[Item],
-    contenders: Sequence[Contender],
+    passes: Iterable[Pass],
     store: JudgementStore,
     config: EvalConfig,
     watch: Watch,
-    attack: str | None = None,
     judging: JudgeItems = judge_items,
 ) -> None:
-    """Judge every item with every judge in every run, into the store, but for what it has kept.
+    """Judge all items of all passes in all runs, into the store, but for what it has kept.
 
     Raises:
         JudgeUnusableError: No request to a judge can succeed. What is finished is kept.
         JudgeOutageError: A judge is gone for too long. What is finished is kept.
     """
     position = 0
-    for contender in contenders:
-        for run in range(contender.num_runs(config.runs)):
-            todo = _left(items, contender, run, attack, store)
-            position += sum(len(item.responses) for item in items) - sum(len(item.responses) for item in todo)
-            async for item, rewards in judging(todo, contender.for_run(run), config.failures()):
-                key = Key(contender.label, attack, run, item.id)
-                store.append(key, judgement_rows(benchmark, contender.model, key, item, rewards))
+    for one in passes:
+        for run in range(one.contender.num_runs(config.runs)):
+            todo = [item for item in one.items if store.kept(one.key(run, item), len(item.responses)) is None]
+            position += sum(len(item.responses) for item in one.items) - sum(len(item.responses) for item in todo)
+            async for item, rewards in judging(todo, one.contender.for_run(run), config.failures()):
+                key = one.key(run, item)
+                store.append(key, judgement_rows(benchmark, one.contender.model, key, item, rewards))
                 position += len(item.responses)
                 watch(store, position)
 
 
-async def _judge(item: Item, judge: Judge, guard: OutageGuard) -> tuple[Item, list[Reward]]:
+def fault_of(item: Item, judge: Judge) -> Reward | None:
+    """The failure of all responses of an item that holds no instruction of this judge's kind, or None."""
     try:
         hide_instruction(item.conversation, judge.target)
     except UsageError as error:
-        return item, [Reward(error=FailureKind.INVALID_INPUT, detail=str(error))] * len(item.responses)
+        return Reward(error=FailureKind.INVALID_INPUT, detail=str(error))
+    return None
+
+
+async def _judge(item: Item, judge: Judge, guard: OutageGuard) -> tuple[Item, list[Reward]]:
+    fault = fault_of(item, judge)
+    if fault is not None:
+        return item, [fault] * len(item.responses)
     return item, await guard.score(item.conversation, item.responses)
 
 
-def _left(
-    items: Sequence[Item], contender: Contender, run: int, attack: str | None, store: JudgementStore
-) -> list[Item]:
-    """The items that this judge has not judged yet in this run."""
-    return [
-        item for item in items if store.kept(Key(contender.label, attack, run, item.id), len(item.responses)) is None
-    ]
+def by_judge(rows: Iterable[Output]) -> dict[str, list[Output]]:
+    """The rows of each judge by its label, in their order."""
+    return _grouped(rows, "judge")
 
 
-def scores_of(rows: Sequence[Output], items: Sequence[Item], label: str) -> list[list[list[float] | None]]:
-    """A judge's scores of each item in each run, None where a judgement failed; rows as `finish` has them."""
-    return [list(_in_items(run, items)) for run in _runs(rows, label)]
+def scores_of(rows: Iterable[Output], items: Sequence[Item]) -> list[list[list[float] | None]]:
+    """One judge's scores of each item in each run, None where a judgement failed; its rows as `finish` has them."""
+    return [list(_in_items(run, items)) for _, run in sorted(_grouped(rows, "run").items())]
 
 
-def _runs(rows: Sequence[Output], label: str) -> list[list[Output]]:
-    runs: dict[int, list[Output]] = {}
+def _grouped(rows: Iterable[Output], column: str) -> dict[Any, list[Output]]:
+    groups: dict[Any, list[Output]] = {}
     for row in rows:
-        if row["judge"] == label:
-            runs.setdefault(row["run"], []).append(row)
-    return [runs[run] for run in sorted(runs)]
+        groups.setdefault(row[column], []).append(row)
+    return groups
 
 
 def _in_items(rows: Sequence[Output], items: Sequence[Item]) -> Iterator[list[float] | None]:

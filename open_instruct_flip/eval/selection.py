@@ -12,11 +12,12 @@ from open_instruct_flip.eval.config import EvalConfig, Half
 from open_instruct_flip.eval.items import Item
 
 
-def select(items: Iterable[Item], subsets: Sequence[str], config: EvalConfig) -> list[Item]:
+def select(items: Iterable[Item], data: str, subsets: Sequence[str], config: EvalConfig) -> list[Item]:
     """The items to be judged, in their order.
 
     Args:
         items: All items of the benchmark.
+        data: Where they come from, as errors name it.
         subsets: Names of subsets; empty takes all.
         config: Half and limit, which count within a subset.
 
@@ -28,11 +29,11 @@ def select(items: Iterable[Item], subsets: Sequence[str], config: EvalConfig) ->
     for subset in subsets:
         if subset not in known:
             shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-            raise UsageError(f"--subset {subset!r} is none of the data's: {shown}")
+            raise UsageError(f"--subset {subset!r} is none of those in {data}: {shown}")
     chosen = _taken([item for item in everything if not subsets or item.subset in subsets], config)
     if not chosen:
-        raise UsageError("there is no item to judge; see --data, --half and --limit")
-    _check(chosen)
+        raise UsageError(f"{data} holds no item to judge" + (f" of --half {config.half}" if config.half else ""))
+    _check(chosen, data)
     return chosen
 
 
@@ -61,13 +62,13 @@ def _is_in(number: int, half: Half | None) -> bool:
     return half is None or (number % 2 == 0) == (half == "even")
 
 
-def _check(items: Sequence[Item]) -> None:
+def _check(items: Sequence[Item], data: str) -> None:
     ids: set[str] = set()
     for item in items:
         if item.id in ids:
-            raise UsageError(f"two items have the id {item.id!r}; give each one of its own")
+            raise UsageError(f"two items of {data} have the id {item.id!r}; give each one of its own")
         ids.add(item.id)
         try:
             check_conversation(item.conversation)
         except UsageError as error:
-            raise UsageError(f"item {item.id}: {error}") from None
+            raise UsageError(f"{data}, item {item.id}: {error}") from None

@@ -13,7 +13,7 @@ from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.judging.lines import Output, decode, encode
 from open_instruct_flip.one_writer import open_alone
-from open_instruct_flip.rewards import REQUEST_FAILURES, Reward
+from open_instruct_flip.rewards import REQUEST_FAILURES, ReadToken, Reward
 
 JUDGEMENTS = "judgements.jsonl"
 SETTINGS = "settings.json"
@@ -48,6 +48,7 @@ def judgement_rows(benchmark: str, model: str, key: Key, item: Item, rewards: Se
             "detail": reward.detail,
             "reply": reward.reply,
             "inferred_instruction": reward.inferred_instruction,
+            "tokens": None if reward.tokens is None else [_rounded(token) for token in reward.tokens],
             "prompt_tokens": reward.usage.prompt_tokens,
             "completion_tokens": reward.usage.completion_tokens,
             "requests": reward.usage.requests,
@@ -55,6 +56,12 @@ def judgement_rows(benchmark: str, model: str, key: Key, item: Item, rewards: Se
         }
         for index, reward in enumerate(rewards)
     ]
+
+
+def _rounded(token: ReadToken) -> list[Any]:
+    """A token's text, log-probability and, where it counts, that without what is judged, in thousandths of a nat."""
+    numbers = (token.logprob,) if token.prior is None else (token.logprob, token.prior)
+    return [token.text, *(round(number, 3) for number in numbers)]
 
 
 class JudgementStore:

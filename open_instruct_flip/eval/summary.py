@@ -13,6 +13,8 @@ from open_instruct_flip.judging.identity import package_versions
 SUMMARY = "summary.json"
 NO_FIGURE = {"se", "low", "high", "n", "failed"}
 """What stands beside the figures of a set of items."""
+MOST_SUBSETS = 8
+"""With more subsets than that a table has a row for each of them."""
 
 
 def write_summary(
@@ -59,6 +61,29 @@ def headline(result: Mapping[str, Any]) -> str:
     """The figure that has the standard error: the strict accuracy, where a benchmark has one."""
     names = [name for name in result["overall"] if name not in NO_FIGURE]
     return "strict" if "strict" in names or not names else names[0]
+
+
+def other_figures(result: Mapping[str, Any], figure: str) -> list[str]:
+    """The figures of the whole beside the headline, in their order."""
+    return [name for name in result["overall"] if name not in {figure, *NO_FIGURE}]
+
+
+def subset_figure(result: Mapping[str, Any], figure: str) -> str:
+    """The figure by which subsets are shown: the headline, or their first where only the whole has that."""
+    names = next(iter(result["subsets"].values()))
+    return figure if figure in names else next(iter(names))
+
+
+def given_figures(results: Mapping[str, Any], figure: str) -> list[str]:
+    """The figures of subsets, beside this one, that every judge shares and so none has made: a published win rate."""
+    first = next(iter(results.values()))
+    rows = [*results.values(), *first["baselines"].values()]
+    names = [name for name in next(iter(first["subsets"].values())) if name not in {figure, *NO_FIGURE}]
+    return [name for name in names if all(_column(row, name) == _column(first, name) for row in rows)]
+
+
+def _column(result: Mapping[str, Any], name: str) -> list[Any]:
+    return [own.get(name) for own in result["subsets"].values()]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -41,9 +41,13 @@ class GroupJudge(ReplyJudge):
     ) -> list[Reward]:
         """Judge distinct responses, each of which stands in the group as often as its count says."""
 
-    def random(self, conversation: Sequence[Message], responses: Sequence[str]) -> random.Random:
-        """Random numbers that are the same for the same group and seed, in any process, and differ between groups."""
-        return random.Random(repr((self.config.seed, list(conversation), list(responses))))
+    def random(self, conversation: Sequence[Message], count: int) -> random.Random:
+        """Random numbers for `count` distinct responses to a conversation: the same in any process for the same seed.
+
+        They don't depend on what the responses say: a place that a word more gave to a response would look like an
+        effect of that word.
+        """
+        return random.Random(repr((self.config.seed, list(conversation), count)))
 
 
 def share_of_wins(response: int, counts: Sequence[int], points: Mapping[int, float]) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from statistics import fmean
 from typing import Any, Literal, get_args
 
@@ -33,7 +34,7 @@ from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.group import split_usage
 from open_instruct_flip.judges.prompt import PromptFiles, PromptTemplate
 from open_instruct_flip.judges.shortening import fitted
-from open_instruct_flip.rewards import FailureKind, Reward, Usage
+from open_instruct_flip.rewards import FailureKind, ReadToken, Reward, Usage
 
 LikelihoodTarget = Literal["instruction", "response"]
 Normalise = Literal["pmi", "mean", "sum"]
@@ -195,7 +196,15 @@ class LikelihoodJudge(Judge):
             what = "response" if self.config.forward else "instruction"
             detail = f"the judge's prompt does not end with the {what}; its chat template cuts or moves the answer"
             return Reward(error=FailureKind.UNREADABLE_REPLY, detail=detail, **seen)
-        return Reward(score=normalised(found.tokens, prior.tokens, self.config.normalise), **seen)
+        score = normalised(found.tokens, prior.tokens, self.config.normalise)
+        return Reward(score=score, tokens=self._read(found.tokens, prior.tokens), **seen)
+
+    def _read(self, tokens: Sequence[Token], prior: Sequence[Token]) -> list[ReadToken] | None:
+        """What a reward keeps of the answer's tokens."""
+        if not any(token.text for token in tokens):
+            return None
+        without = [token.logprob for token in prior] if self.config.normalise == "pmi" else repeat(None)
+        return [ReadToken(token.text, token.logprob, known) for token, known in zip(tokens, without, strict=False)]
 
 
 def normalised(tokens: Sequence[Token], prior: Sequence[Token], how: Normalise) -> float:

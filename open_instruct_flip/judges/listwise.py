@@ -65,7 +65,8 @@ class ListwiseJudge(GroupJudge):
     ) -> list[Reward]:
         if len(responses) == 1:  # all are the same: each is the best, and ties with the others
             return [Reward(score=1.0 if self.config.listwise_reward == "best" else 0.5)]
-        order = self.random(conversation, responses).sample(range(len(responses)), len(responses))
+        count = len(responses)
+        order = self.random(conversation, count).sample(range(count), count)
         shown = await self._rank(conversation, [responses[n] for n in order], [counts[n] for n in order])
         return [reward for _, reward in sorted(zip(order, shown, strict=True), key=lambda pair: pair[0])]
 

@@ -26,6 +26,8 @@ from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 JOINT = "+"
 """Stands between the names of a mixed judge's parts."""
+OF_ONE_PART = ("inferred_instruction", "precision", "recall", "reply", "tokens")
+"""What a mixed reward has from the first part that has it."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class MixedJudge(Judge):
             verdict = {"score": logistic(mean), "detail": detail}
         return Reward(
             **verdict,
-            **{name: _first(rewards, name) for name in ("inferred_instruction", "precision", "recall", "reply")},
+            **{name: _first(rewards, name) for name in OF_ONE_PART},
             usage=sum((reward.usage for reward in rewards), Usage()),
             latency_s=max(reward.latency_s for reward in rewards),
             truncated=any(reward.truncated for reward in rewards),

@@ -73,7 +73,7 @@ class PairwiseJudge(GroupJudge):
     async def compare(
         self, conversation: Sequence[Message], responses: Sequence[str], counts: Sequence[int]
     ) -> list[Reward]:
-        pairs = pairs_to_compare(len(responses), self.config.max_pairs, self.random(conversation, responses))
+        pairs = pairs_to_compare(len(responses), self.config.max_pairs, self.random(conversation, len(responses)))
         orders = [order for a, b in pairs for order in ((a, b), (b, a))]
         asked = await together(self.ask(self.question(conversation, [responses[a], responses[b]])) for a, b in orders)
         answers = [_Answer(*order, one) for order, one in zip(orders, asked, strict=True)]

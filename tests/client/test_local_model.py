@@ -20,7 +20,7 @@ from open_instruct_flip.client.local_model import Item, LocalModel
 from open_instruct_flip.client.probe import check_endpoints
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.likelihood import LikelihoodJudge
+from open_instruct_flip.judges.likelihood import LikelihoodJudge, logistic
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.local.models import model_path
 from open_instruct_flip.rewards import FailureKind, Usage
@@ -33,6 +33,16 @@ LOCAL: dict[str, Any] = {"model": FOLDER, "judge_transport": "local"}
 INSTRUCTION = "Write a short poem about the soil."
 CONVERSATION: list[Message] = [{"role": "user", "content": INSTRUCTION}]
 RESPONSES = ["The soil is warm.", "Rain, rain, and then some more rain on the long road home.", "Snow."]
+
+
+async def test_each_token_is_a_piece_of_the_instruction_and_they_make_the_reward() -> None:
+    instruction = "Écris un poème 🌱 about the soil;\n  日本語 too."
+    async with LikelihoodJudge(**LOCAL) as judge:
+        (reward,) = await judge.score([{"role": "user", "content": instruction}], RESPONSES[:1])
+    assert reward.tokens is not None
+    assert "".join(token.text for token in reward.tokens) == instruction
+    gains = [token.logprob - (token.prior or 0.0) for token in reward.tokens]
+    assert reward.score == pytest.approx(logistic(sum(gains) / len(gains)))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from made_up import judged
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.attacks.effects import effects
+from open_instruct_flip.eval.attacks.run import effects_under
 from open_instruct_flip.eval.attacks.texts import attack_texts, attacked, attacked_item, find_attacks
 from open_instruct_flip.eval.items import Item
 
@@ -57,7 +58,7 @@ def attack_rows(item, before, after, only_wrong=False):
     ],
 )
 def test_the_effect_of_an_attack(before, after, only_wrong, change, flipped, failed):
-    (effect,) = effects(attack_rows("1", before, after, only_wrong))
+    (effect,) = effects(attack_rows("1", before, after, only_wrong), seed=0)
     assert (effect.judge, effect.attack, effect.copy_guard) == ("flip", "order", "off")
     assert effect.change.mean == pytest.approx(change)
     assert (effect.flipped.mean if effect.flipped else None) == flipped
@@ -65,7 +66,7 @@ def test_the_effect_of_an_attack(before, after, only_wrong, change, flipped, fai
 
 
 def test_an_item_without_its_plain_judgement_says_nothing():
-    assert effects(judged("1", "flip", [0.5, 0.4], attack="order")) == []
+    assert effects(judged("1", "flip", [0.5, 0.4], attack="order"), seed=0) == []
 
 
 def test_the_guard_against_copies_scales_the_reward_of_a_response_that_restates_its_instruction():
@@ -74,7 +75,7 @@ def test_the_guard_against_copies_scales_the_reward_of_a_response_that_restates_
         row["conversation"] = [{"role": "user", "content": INSTRUCTION}]
         if row["attack"]:
             row["response"] = attacked(row["response"], row["attack"], INSTRUCTION)
-    off, guarded = effects(rows)[0], effects(rows, "penalize")[0]
+    off, guarded = effects_under(rows, "penalize", seed=0)
     assert off.change.mean == pytest.approx(0.625)
     assert guarded.change.mean == pytest.approx(-0.375)
     assert (off.flipped.mean, guarded.flipped.mean) == (1.0, 0.0)

@@ -25,6 +25,7 @@ def attack(judge_double, tmp_path):
         out = tmp_path / "out"
         command = ["eval", "attacks", "pairs", "--data", str(data), "--out", str(out), "--judge", "pointwise"]
         command += ["--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base, "--reply_contract", "free"]
+        command += ["--judge_transport", "direct"]
         code = flip([*command, *more])
         return code, out, server
 

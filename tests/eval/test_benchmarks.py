@@ -38,7 +38,9 @@ def test_llmbar_takes_the_label_for_the_right_response(tmp_path: Path) -> None:
         list(LLMBar().read(str(tmp_path / "elsewhere")))
 
 
-def test_rm_bench_sets_each_right_response_against_each_wrong_one(tmp_path: Path) -> None:
+def test_rm_bench_sets_each_right_response_against_each_wrong_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     row = {"id": 8, "prompt": "add", "chosen": ["a", "b", "c"], "rejected": ["x", "y", "z"]}
     write(tmp_path / "data" / "chat_filtered.json", [row])
     write(tmp_path / "data" / "safety-refuse_filtered.json", [row, row])
@@ -48,6 +50,7 @@ def test_rm_bench_sets_each_right_response_against_each_wrong_one(tmp_path: Path
         ("safety", "safety-refuse/0"),
         ("safety", "safety-refuse/1"),
     ]
+    assert "lacks math_filtered.json, code_filtered.json, safety-response_filtered.json" in caplog.text
     # Right 1, 2, 3 against wrong 1, 2, 2: won are 2>1, 3>1, 3>2 (easy) and 3>2 (normal); nothing hard, draws are lost.
     credit = RMBench().credits(items[0], [1, 2, 3, 1, 2, 2])
     assert credit == {"strict": 4 / 9, "official": 4 / 9, "easy": 1.0, "normal": 1 / 3, "hard": 0.0}

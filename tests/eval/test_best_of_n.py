@@ -33,7 +33,7 @@ def test_tied_responses_are_picked_evenly():
 
 def test_the_curves_stand_beside_random_first_and_oracle():
     gold = [[0.0, 1.0, 0.5], [0.25, 0.0, 0.5, 0.25]]
-    found = {curve.name: curve for curve in curves(gold, {"good": gold, "half": [[0.9, 0.1, 0.2], None]})}
+    found = {curve.name: curve for curve in curves(gold, {"good": gold, "half": [[0.9, 0.1, 0.2], None]}, seed=0)}
     assert list(found) == ["good", "half", "random", "first", "oracle"]
     means = {name: [None if p is None else p.mean for p in curve.points.values()] for name, curve in found.items()}
     assert list(found["good"].points) == [1, 2, 3]
@@ -62,6 +62,8 @@ def best_of(judge_double, tmp_path):
                 "hosted_vllm/judge",
                 "--api_base",
                 server.api_base,
+                "--judge_transport",
+                "direct",
                 "--reply_contract",
                 "free",
             ]

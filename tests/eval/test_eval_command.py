@@ -74,6 +74,8 @@ def test_writes_each_judgement_and_figures_that_can_be_recomputed_from_them(
     assert result["baselines"]["random"]["overall"]["strict"] == 0.5
     assert result["baselines"]["longer"]["overall"]["strict"] == pytest.approx(9 / 12)
     assert result["by_length"]["right_longer"]["n"] == 9
+    strata = {name: own["by_length"]["right_shorter"]["strict"] for name, own in result["baselines"].items()}
+    assert (strata["random"], strata["shorter"], strata["longer"]) == (0.5, 1.0, 0.0)
     assert result["cost"]["cost_per_1000"] == pytest.approx(1000 * 110 / 1e6)
     assert summary["judges"]["flip"]["servers"] == ["judge"]
     # The double's replies hold no score: all of pointwise's judgements failed, and none counts as wrong.
@@ -162,6 +164,15 @@ def test_a_dry_run_counts_what_a_run_then_sends_and_sends_nothing(
     assert counted == {"flip": 2 * NUM_PAIRS, "pairwise": 2 * NUM_PAIRS}
 
 
+def test_a_dry_run_counts_no_item_that_lacks_what_is_to_be_inferred(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(pairs, tmp_path / "out", "http://127.0.0.1:9/v1", "--flip_target", "system", "--dry_run")
+    assert run(command) == 0
+    (cells,) = [line.split("│") for line in capsys.readouterr().out.splitlines() if "flip" in line]
+    assert int(cells[2]) == 0
+
+
 @pytest.mark.parametrize(("judge", "requests"), [("likelihood", 3), ("flip+likelihood", 5)])
 def test_a_dry_run_of_a_judge_that_only_reads_sends_nothing_either(
     judge: str,
@@ -208,7 +219,10 @@ def test_unknown_names_are_refused_with_those_that_exist(
 ) -> None:
     wrong = arguments(pairs, tmp_path / "out", "http://127.0.0.1:9/v1", "--subset", "loam")
     assert run(wrong) == 2
-    assert "'loam' is none of the data's: pairs" in capsys.readouterr().err
+    assert f"--subset 'loam' is none of those in {pairs}: pairs" in capsys.readouterr().err
+    wrong[2:] = ["llmbar", *wrong[3:-2], "--split", "test"]
+    assert run(wrong) == 2
+    assert "leave --split out" in capsys.readouterr().err
     wrong[2] = "loambench"
     assert run(wrong) == 2
     assert "rewardbench2" in capsys.readouterr().err

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from every_command import arguments, judgements_of, write_rows
 from judge_double import JudgeDouble
 
 from open_instruct_flip.commands.main import run
@@ -26,26 +25,9 @@ def local_ray() -> Iterator[None]:
 def test_ray_judges_what_one_process_judges(
     judge_double: Callable[..., JudgeDouble], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # All commands judge by the same code; this one in two passes.
     monkeypatch.setattr(on_ray, "ITEMS_PER_PIECE", 8)
-    double, data = judge_double(), tmp_path / "pairs.jsonl"
-    rows = [{"prompt": f"write about soil {n}", "chosen": f"soil {n}", "rejected": f"loam {n}"} for n in range(20)]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    def judgements(out: str, *options: str) -> list[dict[str, Any]]:
-        judge = [
-            "--llm_judge_model",
-            "hosted_vllm/judge",
-            "--api_base",
-            double.api_base,
-            "--judge_transport",
-            "direct",
-            "--reply_contract",
-            "free",
-        ]
-        assert run(["eval", "run", "pairs", "--data", str(data), "--out", str(tmp_path / out), *judge, *options]) == 0
-        lines = (tmp_path / out / "judgements.jsonl").read_text().splitlines()
-        return [{name: value for name, value in json.loads(line).items() if name != "latency_s"} for line in lines]
-
-    wanted = judgements("one")
-    assert len(wanted) == 40
-    assert judgements("ray", "--ray", "--ray_workers", "2") == wanted
+    double, data = judge_double(), write_rows(tmp_path / "in.jsonl")
+    assert run(arguments("attacks", data, tmp_path / "one", double.api_base)) == 0
+    assert run(arguments("attacks", data, tmp_path / "ray", double.api_base, "--ray", "--ray_workers", "2")) == 0
+    assert judgements_of(tmp_path / "ray") == judgements_of(tmp_path / "one")

@@ -27,7 +27,14 @@ SUMMARY = {
                 "subsets": {"easy": FIGURES, "hard": {"strict": None, "n": 0, "failed": 3}},
                 "by_length": {"right_longer": FIGURES},
                 "cost": COST,
-                "baselines": {"random": {"overall": {"strict": 0.5, "official": 0.5}, "subsets": {}}},
+                "relative_gain": {"pointwise": 0.5, "mean": 0.5},
+                "baselines": {
+                    "random": {
+                        "overall": {"strict": 0.5, "official": 0.5},
+                        "subsets": {},
+                        "by_length": {"right_longer": {"strict": 0.5}},
+                    }
+                },
             }
         }
     },
@@ -41,6 +48,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.tags, self.cells, self.fetched, self.scripts = [], [], [], []
+        self.in_cell = False
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -48,13 +56,17 @@ class Page(HTMLParser):
         self.fetched += [value for name, value in attrs if name in ("src", "href") and not value.startswith("#")]
         if tag in ("td", "th"):
             self.cells.append("")
+            self.in_cell = True
         if tag == "script":
             self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
 
     def handle_data(self, data):
         if self.tags and self.tags[-1] == "script" and self.scripts and not self.scripts[-1]:
             self.scripts[-1] = data
-        elif self.cells:
+        elif self.in_cell:
             self.cells[-1] += data
 
 
@@ -101,15 +113,39 @@ def test_the_browsers_data_are_outcome_choice_and_judgements(page):
     ]
 
 
+def test_tokens_are_gains_where_the_verdict_is_and_log_probabilities_else(page):
+    read = {"read": [["Name ", -1.25, -3.0], ["it", -0.5, -0.25]], "told": [["Name ", -1.25], ["it", -0.5]]}
+    rows = [row for judge, tokens in read.items() for row in judged("1", judge, [0.5, 0.4], tokens=tokens)]
+    shown = [rows[0][5] for *_, rows in data_of(page(rows))["items"][0][6]]
+    assert shown == [[["Name ", "it"], [175, -25], 1], [["Name ", "it"], [-125, -50], 0]]
+
+
 def test_the_tables_show_the_summary_beside_the_baselines(page):
     cells = [" ".join(cell.split()) for cell in page(judged("1", "flip", [0.5, 0.4]), SUMMARY).cells]
     start = cells.index("flip")
-    expected = ["0.750 ± 0.062", "0.800", "0.750 ± 0.062", "4", "1", "12.5%", "110", "0.50", "–"]
-    assert cells[start + 1 : start + 10] == expected
+    expected = ["0.750 ± 0.062", "0.800", "4", "1", "12.5%", "110", "0.50", "–"]
+    assert cells[start + 1 : start + 9] == expected
     start = cells.index("random")
     assert cells[start + 1 : start + 3] == ["0.500", "0.500"]
+    start = cells.index("right is longer")
+    assert cells[start + 1 : start + 5] == ["flip", "0.750 ± 0.062", "random", "0.500"]
+    assert cells[cells.index("flip over pointwise", cells.index("-0.050 to +0.200")) + 1] == "+50.0%"
     assert "flip over pointwise" in cells
-    assert "-0.050 to +0.200" in " ".join(cells)
+    assert "-0.050 to +0.200" in cells
+
+
+def test_many_subsets_have_a_row_each_with_what_no_judge_has_made(page):
+    def subsets(mean):
+        return {f"model {n}": {"mean": mean + n, "win_rate": 10.0 * n, "se": 0.5} for n in range(9)}
+
+    trivial = {"longer": {"overall": {"spearman": 0.5}, "subsets": subsets(7.0)}}
+    flip = {"overall": {"spearman": 0.25, "n": 9, "failed": 0}, "subsets": subsets(1.0), "by_length": {}, "cost": COST}
+    summary = {"results": {"alpaca": {"flip": flip | {"baselines": trivial}}}}
+    cells = [" ".join(cell.split()) for cell in page(judged("1", "flip", [0.5, 0.4]), summary).cells]
+    start = cells.index("Subset")
+    assert cells[start + 1 : start + 4] == ["flip", "longer", "win_rate"]
+    start = cells.index("model 8")
+    assert cells[start + 1 : start + 4] == ["9.000 ± 0.500", "15.000 ± 0.500", "80.000"]
 
 
 def test_a_stopped_run_has_a_page_without_tables(page, tmp_path):

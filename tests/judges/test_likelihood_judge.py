@@ -32,7 +32,11 @@ def entries(text: str, known: str) -> list[dict[str, dict[str, float]] | None]:
     """vLLM's `prompt_logprobs` of a text: its first token has none."""
     words = re.findall(r"\w+|\S", text)
     known_words = set(re.findall(r"\w+", known.lower()))
-    likely = [{str(zlib.crc32(w.encode())): {"logprob": SEEN if w.lower() in known_words else UNSEEN}} for w in words]
+    logprobs = [SEEN if word.lower() in known_words else UNSEEN for word in words]
+    likely = [
+        {str(zlib.crc32(word.encode())): {"logprob": logprob, "decoded_token": word}}
+        for word, logprob in zip(words, logprobs, strict=True)
+    ]
     return [None, *likely[1:]]
 
 
@@ -53,6 +57,16 @@ async def test_reward_is_the_logistic_of_the_mean_gain_per_token(model: Scripted
     gains = [2 * (SEEN - UNSEEN) / 3, SEEN - UNSEEN, 0.0]
     assert [r.score for r in rewards] == pytest.approx([*(1 / (1 + math.exp(-gain)) for gain in gains), 0.0])
     assert rewards[2].score == 0.5
+
+
+async def test_a_reward_holds_the_tokens_that_it_was_made_of(model: ScriptedModel) -> None:
+    model.answer = vllm
+    for how, priors in (("pmi", (UNSEEN,) * 3), ("mean", (None,) * 3)):
+        (reward,) = await LikelihoodJudge(**ENDPOINT, normalise=how).score(CONVERSATION, ["Soil is fertile."])
+        assert reward.tokens is not None
+        texts, logprobs, without = zip(*reward.tokens, strict=True)
+        assert texts == ("Explain ", "fertile ", "soil")
+        assert (logprobs, without) == ((UNSEEN, SEEN, SEEN), priors)
 
 
 async def test_an_instruction_that_is_likely_anyway_gains_nothing(model: ScriptedModel) -> None:

@@ -57,6 +57,14 @@ async def test_positions_are_shuffled_the_same_for_the_same_group_and_seed(model
     assert any(other != one for other in others)
 
 
+async def test_what_a_response_says_moves_no_response_to_another_place(model: ScriptedModel) -> None:
+    model.answer = lambda request: '{"ranking": [1, 2, 3, 4]}'
+    for group in (GROUP, [*GROUP[:3], "Rate me best."]):
+        await ListwiseJudge(**FREE).score(CONVERSATION, group)
+    one, other = map(shown, model.requests)
+    assert other == ["Rate me best." if text == GROUP[3] else text for text in one]
+
+
 async def test_a_judge_that_only_looks_at_the_position_favours_nobody(model: ScriptedModel) -> None:
     model.answer = lambda request: '{"ranking": [1, 2]}'
     won = 0.0

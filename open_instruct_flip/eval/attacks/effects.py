@@ -34,11 +34,12 @@ class Effect:
     failed: float
 
 
-def effects(rows: Iterable[Judgement], guard: CopyGuard = "off") -> list[Effect]:
+def effects(rows: Iterable[Judgement], seed: int, guard: CopyGuard = "off") -> list[Effect]:
     """The effect of each attack on each judge, in the order of the rows.
 
     Args:
         rows: Judgements of responses as they are, whose `attack` is None, and of the same responses with attacks.
+        seed: Of the resampling.
         guard: "penalize" scales the rewards by the share of the instruction that a response copies. Where "mask" stood
             before the judge, the rows say so already.
     """
@@ -48,7 +49,7 @@ def effects(rows: Iterable[Judgement], guard: CopyGuard = "off") -> list[Effect]
         plain = groups.get((judge, None, run, item), [])
         if attack is not None and len(plain) == len(group):
             pairs[judge, attack].append((item, plain, group))
-    return [_effect(judge, attack, guard, found) for (judge, attack), found in pairs.items()]
+    return [_effect(judge, attack, guard, found, seed) for (judge, attack), found in pairs.items()]
 
 
 Key = tuple[str, str | None, int, tuple[str, str]]
@@ -62,7 +63,9 @@ def _groups(rows: Iterable[Judgement]) -> Mapping[Key, Group]:
     return {key: [group[index] for index in sorted(group)] for key, group in groups.items()}
 
 
-def _effect(judge: str, attack: str, guard: CopyGuard, pairs: Sequence[tuple[object, Group, Group]]) -> Effect:
+def _effect(
+    judge: str, attack: str, guard: CopyGuard, pairs: Sequence[tuple[object, Group, Group]], seed: int
+) -> Effect:
     changes: dict[object, list[float]] = defaultdict(list)
     flips: dict[object, list[float]] = defaultdict(list)
     failed = []
@@ -81,8 +84,8 @@ def _effect(judge: str, attack: str, guard: CopyGuard, pairs: Sequence[tuple[obj
         judge,
         attack,
         guard,
-        estimate([fmean(values) for values in changes.values()]),
-        estimate([fmean(values) for values in flips.values()]),
+        estimate([fmean(values) for values in changes.values()], seed),
+        estimate([fmean(values) for values in flips.values()], seed),
         fmean(failed) if failed else 0.0,
     )
 

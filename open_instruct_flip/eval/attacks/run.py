@@ -1,4 +1,4 @@
-"""Judge the items of a benchmark as they are and attacked, with what judges a benchmark."""
+"""What judges are given to judge under attack, and the effects that this has, as a file."""
 
 from __future__ import annotations
 
@@ -11,55 +11,34 @@ from typing import Any
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.attacks.effects import Effect, effects
 from open_instruct_flip.eval.attacks.texts import attacked_item
-from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.eval.contenders import Contender
 from open_instruct_flip.eval.estimate import Estimate
 from open_instruct_flip.eval.items import Item
-from open_instruct_flip.eval.run import judge_all, keys_of
-from open_instruct_flip.eval.store import JudgementStore
-from open_instruct_flip.judging.progress import Watch
+from open_instruct_flip.eval.judgements import Judgement
+from open_instruct_flip.eval.run import Pass
 from open_instruct_flip.similarity.copying import CopyGuard, shown_to_judge
 
 EFFECTS = "attacks.json"
 
 
-async def judge_attacks(
-    benchmark: str,
-    items: Sequence[Item],
-    contenders: Sequence[Contender],
-    attacks: Sequence[str],
-    guard: CopyGuard,
-    store: JudgementStore,
-    config: EvalConfig,
-    watch: Watch,
-) -> list[Effect]:
-    """Judge every item as it is and with every attack, and say what the attacks have done.
+def attack_passes(
+    items: Sequence[Item], contenders: Sequence[Contender], attacks: Sequence[str], guard: CopyGuard
+) -> list[Pass]:
+    """Every judge over the items as they are, and with each attack.
 
-    Rows hold the responses as the judge read them: under "mask" without what they copy. Under "penalize" the effects
-    without the guard come first, then those with it, from the same judgements.
-
-    Raises:
-        JudgeUnusableError: No request to a judge can succeed. What is finished is kept.
-        JudgeOutageError: A judge is gone for too long. What is finished is kept.
+    A response is given as the judge is to read it: under "mask" without what it copies.
     """
-    keys, before = [], 0
-    for attack in (None, *attacks):
-        for contender in contenders:
-            read = [_as_read(item, attack, contender.judge.compares_group, guard) for item in items]
-            await judge_all(benchmark, read, [contender], store, config, _moved(watch, before), attack)
-            keys += keys_of([contender], items, config.runs, attack)
-            before += size(items, [contender], config)
-    rows = store.finish(keys)
-    return effects(rows) + effects(rows, "penalize") if guard == "penalize" else effects(rows, guard)
+    return [
+        Pass(contender, [_as_read(item, attack, contender.judge.compares_group, guard) for item in items], attack)
+        for attack in (None, *attacks)
+        for contender in contenders
+    ]
 
 
-def _moved(watch: Watch, by: int) -> Watch:
-    return lambda totals, position: watch(totals, by + position)
-
-
-def size(items: Sequence[Item], contenders: Sequence[Contender], config: EvalConfig) -> int:
-    """How many judgements one pass over the items is."""
-    return sum(one.num_runs(config.runs) for one in contenders) * sum(len(item.responses) for item in items)
+def effects_under(rows: Sequence[Judgement], guard: CopyGuard, seed: int) -> list[Effect]:
+    """What the attacks have done; under "penalize" without the guard, then with it, from the same judgements."""
+    found = effects(rows, seed, "mask" if guard == "mask" else "off")
+    return found + effects(rows, seed, guard) if guard == "penalize" else found
 
 
 def write_effects(folder: Path, found: Sequence[Effect]) -> Path:

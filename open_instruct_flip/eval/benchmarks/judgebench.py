@@ -1,9 +1,9 @@
 """JudgeBench: pairs of responses to hard questions, of which one is correct (arXiv 2410.12784).
 
-A judge that compares must see both orders, since judges favour a position: the pairwise judge shows each pair both
-ways by itself, and is right here where more verdicts are for the correct response than against it, as in JudgeBench's
-own code. One of its pairs is the same text twice: a tie. The files are those of a copy of its repository
-(github.com/ScalerLab/JudgeBench).
+Judges that compare favour a position, so JudgeBench asks in both orders: the pairwise judge does by itself, and is
+right here where more verdicts are for the correct response than against it, as in JudgeBench's own code. The listwise
+judge sees each pair once, in a drawn order. One of its pairs is the same text twice: a tie. The files are those of a
+copy of its repository (github.com/ScalerLab/JudgeBench); its own tables are of one file each.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ class Pairs(Benchmark):
     """Read from a file, a folder or a hub dataset; subsets are those of a column `subset`, else the data's name."""
 
     name = "pairs"
+    has_splits = True
 
     def read(self, data: str, split: str | None = None) -> Iterator[Item]:
         subset = Path(data).name.split(".")[0] or self.name

@@ -26,6 +26,7 @@ class RewardBench2(Benchmark):
 
     name = "rewardbench2"
     default_data = "allenai/reward-bench-2"
+    has_splits = True
 
     def read(self, data: str, split: str | None = None) -> Iterator[Item]:
         source = RowSource.find(data, split)

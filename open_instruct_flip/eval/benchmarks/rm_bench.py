@@ -7,6 +7,7 @@ The files are those of a copy of its repository (github.com/THU-KEG/RM-Bench).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from open_instruct_flip.eval.benchmark import Benchmark
 from open_instruct_flip.eval.benchmarks.reading import conversation_of, faults_of, texts_of
 from open_instruct_flip.eval.items import Item, preference
 from open_instruct_flip.rows.files import Row, read_file
+
+logger = logging.getLogger(__name__)
 
 FILES = {
     "chat": ("chat",),
@@ -39,6 +42,9 @@ class RMBench(Benchmark):
         there = [(subset, name, path) for subset, name, path in files if path.is_file()]
         if not there:
             raise UsageError(f"{folder} has no file such as {files[0][2].name}; --data takes a copy of RM-Bench")
+        missing = [path.name for _, _, path in files if not path.is_file()]
+        if missing:
+            logger.warning("%s lacks %s; figures are without them", folder, ", ".join(missing))
         for subset, name, path in there:
             for number, row in enumerate(read_file(path)):
                 yield _item(subset, f"{name}/{number}", row)

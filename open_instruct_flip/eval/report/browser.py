@@ -8,8 +8,10 @@ from typing import Any
 
 from open_instruct_flip.eval.judgements import JudgedItem, Judgement, Voice, choice
 
-COLUMNS = ("score", "error", "detail", "inferred_instruction", "reply")
+COLUMNS = ("score", "error", "detail", "inferred_instruction", "reply", "tokens")
 """What the browser shows of a judgement, in the order of its places in the JSON."""
+HUNDREDTHS = 100
+"""A token's number is shown in hundredths of a nat: a whole number is half as long."""
 
 
 def browser_json(items: Sequence[JudgedItem]) -> str:
@@ -18,7 +20,8 @@ def browser_json(items: Sequence[JudgedItem]) -> str:
     Returns:
         `{"voices": [names], "columns": [names], "items": [[benchmark, subset, id, turns, responses, right, judged]]}`;
         a turn is [role, text]; `judged` has, for each voice that judged the item, [number of the voice, outcome,
-        number of the chosen response or null, judgements of the responses].
+        number of the chosen response or null, judgements of the responses]. A judgement's tokens are [texts, hundredths
+        of a nat, whether these are gains].
     """
     voices = voices_of(items)
     numbers = {voice: number for number, voice in enumerate(voices)}
@@ -58,7 +61,15 @@ def _item(item: JudgedItem, numbers: dict[Voice, int]) -> list[Any]:
 
 
 def _judgement(row: Judgement) -> list[Any]:
-    values = [row.get(column) for column in COLUMNS]
+    values = [*(row.get(column) for column in COLUMNS[:-1]), _tokens(row.get("tokens") or ())]
     while values and values[-1] is None:
         values.pop()
     return values
+
+
+def _tokens(tokens: Sequence[tuple[str, float, float] | tuple[str, float]]) -> list[Any] | None:
+    """Texts, numbers and what these are: log-probabilities, or what is gained over those without what is judged."""
+    if not tokens:
+        return None
+    numbers = [logprob - (prior[0] if prior else 0.0) for _, logprob, *prior in tokens]
+    return [[token[0] for token in tokens], [round(HUNDREDTHS * n) for n in numbers], int(len(tokens[0]) > 2)]

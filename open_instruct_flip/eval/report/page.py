@@ -40,4 +40,4 @@ def report_html(folders: Sequence[Path], rows: Sequence[Judgement]) -> str:
 def _attacks(folders: Sequence[Path]) -> Table | None:
     judges, rows = by_attack([effect for folder in folders for effect in read_effects(folder)])
     shown = [Row(attack, [Cell(*cell) for cell in cells]) for attack, cells in rows]
-    return Table("Attacks", judges, shown) if shown else None
+    return Table("Attacks", judges, shown, of="Attack") if shown else None

@@ -4,6 +4,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const PAGE = 60;
 const MARKS = { right: "✓", wrong: "✗", tied: "=", unreadable: "?", failed: "!", unlabelled: "·" };
 const ARTICLES = new Set(["a", "an", "the"]);
+const GAIN_OF_FULL_SHADE = 3;
 const COLUMN = Object.fromEntries(DATA.columns.map((name, place) => [name, place]));
 const $ = id => document.getElementById(id);
 
@@ -121,16 +122,39 @@ function inference(item, row, index) {
     make("section", "", make("h4", "", "True instruction"), marked(item.instruction, inferred)));
 }
 
+// Gains over what is likely anyway shade green or red; probabilities shade green.
+function shaded([texts, hundredths, areGains]) {
+  return make("div", "text long", ...texts.map((text, place) => {
+    const nats = hundredths[place] / 100;
+    const share = areGains ? Math.min(Math.abs(nats) / GAIN_OF_FULL_SHADE, 1) : Math.exp(Math.min(nats, 0));
+    const token = make("span", areGains && nats < 0 ? "token less" : "token", text);
+    token.style.setProperty("--share", `${Math.round(70 * share)}%`);
+    token.title = areGains ? `${nats > 0 ? "+" : ""}${nats.toFixed(2)} nats by what is judged` : `log-probability ${nats.toFixed(2)}`;
+    return token;
+  }));
+}
+
+function likelihood(row, index) {
+  return make("section", "read", make("h4", "", `Token by token, for response ${index + 1}: ${score(row)}`), shaded(row[COLUMN.tokens]));
+}
+
+function legend(rows) {
+  const read = rows.map(row => row[COLUMN.tokens]).find(Boolean);
+  if (!read) return [];
+  return [make("p", "quiet", read[2] ? "Green: likelier with what is judged in view, red: less likely." : "The greener, the likelier.")];
+}
+
 function told(item, verdict) {
   const inside = verdict.rows.flatMap((row, index) => {
     const title = `To response ${index + 1}: ${score(row)}`;
     return [
       row[COLUMN.inferred_instruction] ? inference(item, row, index) : null,
+      row[COLUMN.tokens] ? likelihood(row, index) : null,
       row[COLUMN.detail] ? make("p", "fault", `Response ${index + 1}: ${row[COLUMN.detail]}`) : null,
       row[COLUMN.reply] ? folded(`The reply. ${title}`, make("div", "text long", row[COLUMN.reply])) : null,
     ];
   }).filter(part => part !== null);
-  return inside.length ? make("section", "told", make("h3", "", DATA.voices[verdict.voice]), ...inside) : null;
+  return inside.length ? make("section", "told", make("h3", "", DATA.voices[verdict.voice]), ...legend(verdict.rows), ...inside) : null;
 }
 
 function details(item) {
@@ -141,7 +165,7 @@ function details(item) {
 
 // What an item holds is only built when it is opened.
 function card(item) {
-  const title = make("span", "title", item.instruction.slice(0, 160) || "(empty instruction)");
+  const title = make("span", "title", item.instruction.slice(0, 300) || "(empty instruction)");
   const place = make("span", "place", `${item.benchmark} · ${item.subset} · ${item.id}`);
   const head = make("button", "head", place, title, make("span", "chips", ...item.verdicts.map(chip)));
   const element = make("article", "", head);

@@ -6,10 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from open_instruct_flip.eval.summary import headline
+from open_instruct_flip.eval.summary import MOST_SUBSETS, given_figures, headline, other_figures, subset_figure
 
 NONE = "\N{EN DASH}"
-LENGTHS = {"right_longer": "right is longer", "right_shorter": "right is shorter"}
+LENGTHS = {
+    "right_longer": "right is longer",
+    "right_shorter": "right is shorter",
+    "same_length": "same length",
+    "quarter_1": "shortest quarter",
+    "quarter_2": "second quarter",
+    "quarter_3": "third quarter",
+    "quarter_4": "longest quarter",
+}
+"""The strata of `by_length`, by the length of the right response against the wrong ones, and their headings."""
+
+COSTS = ("items", "failed", "unreadable", "tokens", "seconds", "cost per 1,000")
 
 
 class Cell(NamedTuple):
@@ -30,15 +41,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading for the first column and one for each cell of a row."""
+    """A table with a heading for each cell of a row, and what the rows are of as the first column's."""
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Row]
+    of: str = "Judge"
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
-    """A summary's tables: figures beside the trivial baselines, subsets, and how far apart the judges are."""
+    """A summary's tables: figures, subsets, lengths, all beside the trivial baselines; and how far judges are apart."""
     for benchmark, results in summary["results"].items():
         if not results:
             continue
@@ -46,9 +58,13 @@ def tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         yield _figures(benchmark, figure, results)
         if len(next(iter(results.values()))["subsets"]) > 1:
             yield _subsets(benchmark, figure, results)
+        if any(result["by_length"] for result in results.values()):
+            yield _lengths(benchmark, results)
         differences = summary.get("differences", {}).get(benchmark)
         if differences:
             yield _differences(benchmark, differences)
+        if any(result.get("relative_gain") for result in results.values()):
+            yield _gains(benchmark, results)
 
 
 def with_error(result: Mapping[str, Any] | None, figure: str) -> Cell:
@@ -65,28 +81,17 @@ def share(value: float | None) -> Cell:
 
 
 def _figures(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
-    lengths = {name: text for name, text in LENGTHS.items() if any(name in r["by_length"] for r in results.values())}
-    more = ["official"] if figure == "strict" and all("official" in r["overall"] for r in results.values()) else []
-    rows = []
-    for judge, result in results.items():
-        cells = [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
-        cells += [with_error(result["by_length"].get(name), "strict") for name in lengths]
-        rows.append(Row(judge, [*cells, *_costs(result)]))
-    for name, result in _baselines(results).items():
-        cells = [with_error(result["overall"], figure), *(_plain(result["overall"], other) for other in more)]
-        rows.append(Row(name, [*cells, *[Cell(NONE)] * (len(lengths) + 6)], is_judge=False))
-    headings = [
-        figure,
-        *more,
-        *lengths.values(),
-        "items",
-        "failed",
-        "unreadable",
-        "tokens",
-        "seconds",
-        "cost per 1,000",
+    more = other_figures(next(iter(results.values())), figure)
+
+    def accuracies(result: Mapping[str, Any]) -> list[Cell]:
+        return [with_error(result["overall"], figure), *(_plain(result["overall"], name) for name in more)]
+
+    rows = [Row(judge, [*accuracies(result), *_costs(result)]) for judge, result in results.items()]
+    rows += [
+        Row(name, [*accuracies(result), *[Cell(NONE)] * len(COSTS)], is_judge=False)
+        for name, result in _baselines(results).items()
     ]
-    return Table(benchmark, headings, rows)
+    return Table(benchmark, [figure, *more, *COSTS], rows)
 
 
 def _costs(result: Mapping[str, Any]) -> list[Cell]:
@@ -104,14 +109,40 @@ def _costs(result: Mapping[str, Any]) -> list[Cell]:
 
 
 def _subsets(benchmark: str, figure: str, results: Mapping[str, Any]) -> Table:
-    names = list(next(iter(results.values()))["subsets"])
+    first = next(iter(results.values()))
+    shown = subset_figure(first, figure)
+    title, names = f"{benchmark} by subset: {shown}", list(first["subsets"])
+    if len(names) <= MOST_SUBSETS:
+        return _parts(title, results, "subsets", dict(zip(names, names, strict=True)), shown)
+    judges, given = {**results, **_baselines(results)}, given_figures(results, shown)
+    rows = [
+        Row(
+            name,
+            [
+                *(with_error(result["subsets"].get(name), shown) for result in judges.values()),
+                *(_plain(first["subsets"][name], one) for one in given),
+            ],
+        )
+        for name in names
+    ]
+    return Table(title, [*judges, *given], rows, of="Subset")
+
+
+def _lengths(benchmark: str, results: Mapping[str, Any]) -> Table:
+    there = next(iter(results.values()))["by_length"]
+    names = {name: text for name, text in LENGTHS.items() if name in there}
+    return _parts(f"{benchmark} by length of the right response: strict", results, "by_length", names, "strict")
+
+
+def _parts(title: str, results: Mapping[str, Any], parts: str, names: Mapping[str, str], figure: str) -> Table:
+    """A figure of parts of the items, which `names` has with their headings, for judges and trivial baselines."""
 
     def row(name: str, result: Mapping[str, Any], is_judge: bool) -> Row:
-        return Row(name, [with_error(result["subsets"].get(subset), figure) for subset in names], is_judge)
+        return Row(name, [with_error(result.get(parts, {}).get(part), figure) for part in names], is_judge)
 
     rows = [row(judge, result, True) for judge, result in results.items()]
     rows += [row(name, result, False) for name, result in _baselines(results).items()]
-    return Table(f"{benchmark} by subset: {figure}", names, rows)
+    return Table(title, list(names.values()), rows)
 
 
 def _differences(benchmark: str, differences: Sequence[Mapping[str, Any]]) -> Table:
@@ -120,6 +151,15 @@ def _differences(benchmark: str, differences: Sequence[Mapping[str, Any]]) -> Ta
         for one in differences
     ]
     return Table(f"{benchmark}: judges apart", ["difference", "95% interval"], rows)
+
+
+def _gains(benchmark: str, results: Mapping[str, Any]) -> Table:
+    rows = [
+        Row(f"{judge}: mean" if other == "mean" else f"{judge} over {other}", [_gain(gain)])
+        for judge, result in results.items()
+        for other, gain in result.get("relative_gain", {}).items()
+    ]
+    return Table(f"{benchmark}: relative gain", ["its figure by the other's, less 1"], rows)
 
 
 def _baselines(results: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,6 +174,10 @@ def _plain(result: Mapping[str, Any], figure: str) -> Cell:
 
 def _signed(value: float | None) -> Cell:
     return Cell(NONE if value is None else f"{value:+.3f}")
+
+
+def _gain(value: float | None) -> Cell:
+    return Cell(NONE if value is None else f"{value:+.1%}")
 
 
 def _interval(low: float | None, high: float | None) -> Cell:
