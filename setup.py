@@ -29,6 +29,7 @@ DEV = [
     "hypothesis>=6.100",
     "ruff>=0.14",
     "mypy>=1.15",
+    "simpy>=4.1",
     *SIMILARITY,
     *REWARD_SERVER,
     *JUDGE_TRAINING,

@@ -52,8 +52,7 @@ class JudgeClient:
                 if not failure.retryable or len(tried) == self.config.max_attempts:
                     raise failure from error.__cause__
                 logger.debug("attempt %d failed: %s", len(tried), failure)
-                if not connections.endpoints.has_another(tried):
-                    await asyncio.sleep(self._wait_s(failure, len(tried)))
+                await asyncio.sleep(self._wait_s(failure, len(tried), connections.endpoints.has_another(tried)))
             else:
                 self._has_succeeded |= completion.usage.requests > 0
                 return replace(completion, usage=completion.usage + Usage(requests=len(tried) - 1))
@@ -67,9 +66,15 @@ class JudgeClient:
         before = ", though the judge had answered before" if self._has_succeeded else ""
         return RequestFailed(FailureKind.REFUSED, f"{error}{before}", retryable=True)
 
-    def _wait_s(self, error: RequestFailed, number: int) -> float:
-        """How long to wait after a failed attempt: as the server asked, else doubled each time, with full jitter."""
-        if error.retry_after_s is not None:
+    def _wait_s(self, error: RequestFailed, number: int, has_another: bool) -> float:
+        """How long to wait after a failed attempt: as the server asked, else doubled each time, with full jitter.
+
+        Another endpoint is asked at once, and a third after a while: where many die together, all attempts would else
+        be spent on dead ones, which are the least busy, before their breakers open.
+        """
+        if has_another and number == 1:
+            return 0.0
+        if error.retry_after_s is not None and not has_another:
             return min(error.retry_after_s, MAX_RETRY_WAIT_S)
         return random.uniform(0, min(self.config.retry_wait_s * 2 ** (number - 1), MAX_RETRY_WAIT_S))
 

@@ -18,7 +18,7 @@ from open_instruct_flip.client.endpoints import Endpoint, Endpoints
 from open_instruct_flip.client.pace import Pace
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed, Transport
 from open_instruct_flip.client.urls import shown_url
-from open_instruct_flip.errors import JudgeRefusedError
+from open_instruct_flip.errors import FlipError, JudgeRefusedError
 from open_instruct_flip.rewards import FailureKind
 
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ class Connections:
     """
 
     def __init__(self, key: Key, transport: Transport) -> None:
-        _, self._config, _ = self._key = key
-        self.endpoints = Endpoints(self._config.endpoints())
+        loop, self._config, _ = self._key = key
+        self.endpoints = Endpoints(self._config.endpoints(), loop.time)
         self.users: weakref.WeakSet[object] = weakref.WeakSet()
         self._transport = transport
         self._slots = asyncio.Semaphore(self._config.max_concurrency)
         self._prompt_slots = asyncio.Semaphore(self._config.max_prompt_logprobs)
         self._pace = Pace(self._config.llm_judge_model)
         self._door = asyncio.Semaphore(STARTS_PER_TURN)
+        self._trials: dict[Endpoint, asyncio.Task[None]] = {}
         self._closing = asyncio.Event()
         self._life = asyncio.create_task(self._live())
 
@@ -101,13 +102,37 @@ class Connections:
 
     async def _attempt(self, request: ChatRequest, tried: list[Endpoint]) -> Completion:
         endpoint = self.endpoints.choose(tried)
+        if endpoint.is_healthy and not tried:
+            self._begin_trial(request)
         tried.append(endpoint)
+        return await self._ask(request, endpoint)
+
+    def _begin_trial(self, request: ChatRequest) -> None:
+        """Send a copy of a request to an endpoint that has rested, if there is one.
+
+        No rollout waits for the answer: that of a server which is silent takes as long as the time limit. Nor does it
+        take a slot, or count in any usage.
+        """
+        endpoint = self.endpoints.due_for_trial()
+        if endpoint is not None and endpoint not in self._trials:
+            self._trials[endpoint] = trial = asyncio.create_task(self._try(request, endpoint))
+            trial.add_done_callback(lambda _: self._trials.pop(endpoint))
+
+    async def _try(self, request: ChatRequest, endpoint: Endpoint) -> None:
+        try:
+            await self._ask(request, endpoint)
+        except FlipError as error:
+            if endpoint.is_due_for_trial:  # what may be the request's own fault has not made it rest
+                failure = RequestFailed(FailureKind.SERVER_ERROR, str(error), retryable=True)
+                self.endpoints.note_failure(endpoint, failure)
+
+    async def _ask(self, request: ChatRequest, endpoint: Endpoint) -> Completion:
         started = time.perf_counter()
-        with endpoint.busy():
+        with endpoint.busy() as asked_s:
             try:
                 completion = await self._answer(request, endpoint.url)
             except (RequestFailed, JudgeRefusedError) as error:
-                self.endpoints.note_failure(endpoint, error)
+                self.endpoints.note_failure(endpoint, error, asked_s)
                 raise
         if completion.usage.requests:  # the cache's answers say nothing about the endpoint
             self.endpoints.note_success(endpoint)
@@ -140,6 +165,10 @@ class Connections:
         with contextlib.suppress(asyncio.CancelledError):
             await self._closing.wait()
         self._withdraw()
+        trials = list(self._trials.values())
+        for trial in trials:
+            trial.cancel()
+        await asyncio.gather(*trials, return_exceptions=True)
         await self._transport.aclose()
 
     def _withdraw(self) -> None:
@@ -155,15 +184,26 @@ _PROCESS = os.getpid()
 
 async def join(config: ClientConfig, user: object) -> Connections:
     """The running loop's connections for a configuration, made at first use and kept for as long as a user is left."""
-    key = (asyncio.get_running_loop(), config, config.api_key())
+    key = _key(config)
     if key not in _OPEN:
         # Importing takes seconds, which the loop may owe to others.
         transport_class = await asyncio.to_thread(_transport_class, config)
         if key not in _OPEN:
-            _forget_closed_loops()
-            _OPEN[key] = Connections(key, _with_cache(_with_sglang(transport_class(config), config), config))
+            share(config, _with_cache(_with_sglang(transport_class(config), config), config))
     _OPEN[key].users.add(user)
     return _OPEN[key]
+
+
+def share(config: ClientConfig, transport: Transport) -> Connections:
+    """Open connections over a transport, for all clients of a configuration on the running loop."""
+    _forget_closed_loops()
+    key = _key(config)
+    _OPEN[key] = Connections(key, transport)
+    return _OPEN[key]
+
+
+def _key(config: ClientConfig) -> Key:
+    return asyncio.get_running_loop(), config, config.api_key()
 
 
 async def leave(user: object) -> None:
