@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from dataclasses import replace
 from typing import Any, Self
 
+from open_instruct_flip.client.chance import CHANCE
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.connections import join, leave
 from open_instruct_flip.client.endpoints import Endpoint, Endpoints
@@ -76,7 +76,7 @@ class JudgeClient:
             return 0.0
         if error.retry_after_s is not None and not has_another:
             return min(error.retry_after_s, MAX_RETRY_WAIT_S)
-        return random.uniform(0, min(self.config.retry_wait_s * 2 ** (number - 1), MAX_RETRY_WAIT_S))
+        return CHANCE.uniform(0, min(self.config.retry_wait_s * 2 ** (number - 1), MAX_RETRY_WAIT_S))
 
     async def aclose(self) -> None:
         """Close this client's connections on the running event loop, unless another client uses them too."""

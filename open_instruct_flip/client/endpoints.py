@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
+from open_instruct_flip.client.chance import CHANCE
 from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.errors import JudgeRefusedError
@@ -148,7 +148,7 @@ class Endpoints:
             tried: Endpoints that have failed this request; others come first, and those that have been silent for long
                 come last: what has befallen one may have befallen them.
         """
-        among = random.sample(self._all, min(SAMPLED, len(self._all)))
+        among = CHANCE.sample(self._all, min(SAMPLED, len(self._all)))
         fresh_s = _midway([e.answered_s for e in among]) if tried else 0.0
 
         def rank(e: Endpoint) -> tuple[float, ...]:

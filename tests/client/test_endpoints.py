@@ -1,6 +1,8 @@
 """Endpoints of which some are sick: the others do the work, and the sick ones are used again once they are well."""
 
 import asyncio
+import os
+import random
 from contextlib import AsyncExitStack
 
 import pytest
@@ -8,6 +10,7 @@ from misbehaving import INSTRUCTION, MisbehavingJudge, answers, fails, gives, ha
 
 from open_instruct_flip import FlipJudge
 from open_instruct_flip.client import endpoints as endpoints_module
+from open_instruct_flip.client.chance import CHANCE
 from open_instruct_flip.client.endpoints import FAILURES_TO_OPEN, Endpoints
 from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import JudgeRefusedError
@@ -349,3 +352,23 @@ def test_a_success_closes_the_breaker(clock):
     both.note_success(broken)
     both.note_failure(broken, BROKEN)
     assert broken.is_healthy
+
+
+def test_choosing_and_waiting_draw_none_of_the_trainers_random_numbers():
+    before = random.getstate()
+    endpoints = Endpoints([f"http://judge-{number}" for number in range(40)])
+    assert len({endpoints.choose().url for _ in range(200)}) > 1
+    assert random.getstate() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_forked_processes_choose_differently():
+    def drawn():
+        receiving, sending = os.pipe()
+        if os.fork() == 0:
+            os.write(sending, repr(CHANCE.random()).encode())
+            os._exit(0)
+        os.wait()
+        return os.read(receiving, 100)
+
+    assert drawn() != drawn()
