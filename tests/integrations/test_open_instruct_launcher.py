@@ -195,9 +195,9 @@ def test_the_judges_that_the_labels_ask_for_are_asked_and_no_other(launch, judge
     folder = dataset(row(), row(label="general-quality"), row(label="to-the-baseline"))
     done = launch(*flags(judge_server, folder), "--remap_verifier", "to-the-baseline=general-pointwise")
     assert done.returncode == 0, done.stderr
-    firsts = [body["messages"][0] for body in judge_server.bodies]
-    system_prompts = {first["content"] for first in firsts if first["role"] == "system"}
-    assert len(system_prompts) == 2  # FLIP's and the pointwise judge's
+    shown = "".join(str(message["content"]) for body in judge_server.bodies for message in body["messages"])
+    forms = {key for key in ("instruction", "score", "winner", "ranking") if f'{{"{key}": ' in shown}
+    assert forms == {"instruction", "score"}  # FLIP's and the pointwise judge's
 
 
 def test_a_judge_that_the_server_can_not_be_is_refused_before_training(launch, judge_server, dataset):
