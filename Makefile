@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One version for everybody who works on the package; the extras take a range.
+TORCH ?= torch==2.13.0
 STEPS ?= 60
 SEED ?= 1
 
@@ -30,11 +32,11 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/scale.py
 
-# The stamp is older than setup.py when the dependencies have changed.
-.venv/ready: setup.py
+# The stamp is older than these when the dependencies have changed.
+.venv/ready: setup.py Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dev]' '$(TORCH)'
 	@touch $@
 
 clean:
