@@ -1,4 +1,4 @@
-"""What mkdocs does beside its own: README.md and CHANGELOG.md are pages, and links out of docs/ lead to the repository."""
+"""Hooks of mkdocs: README.md and CHANGELOG.md are pages, and links out of docs/ lead to the repository."""
 
 import re
 from pathlib import Path
