@@ -39,7 +39,7 @@ OTHERS = {
     "OpenRLHF": "--reward",
     "vLLM": "--dtype --enforce-eager --gpu-memory-utilization --max-model-len --structured-outputs-config",
     "Ray": "--address --head",
-    "uv": "--python",
+    "pipx, uv": "--python --spec",
 }
 
 
@@ -151,6 +151,11 @@ each_page = each_of(PAGES)
 @each_of([*PAGES, CHANGES])
 def test_links_lead_somewhere(page):
     assert [link for link in links(page) if is_broken(page, link)] == []
+
+
+def test_every_page_is_on_the_site():
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert [page.name for page in PAGES if page.parent.name == "docs" and f": {page.name}" not in navigation] == []
 
 
 @each_page
