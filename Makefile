@@ -37,9 +37,9 @@ docs: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# Whether each extra can be installed with this Python; asks the package index, installs nothing.
-extras:
-	$(PYTHON) scripts/check_extras.py
+# Whether each extra can be installed; asks the package index, installs nothing.
+extras: .venv/ready
+	$(BIN)/python scripts/check_extras.py
 
 # The stamp is older than these when the dependencies have changed.
 .venv/ready: setup.py Makefile

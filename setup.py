@@ -39,6 +39,7 @@ DEV = [
     "simpy>=4.1",
     "markdown-it-py>=3.0",
     "setuptools>=77",
+    "uv>=0.9",
     *SIMILARITY,
     *REWARD_SERVER,
     *JUDGE_TRAINING,

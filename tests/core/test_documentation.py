@@ -122,8 +122,8 @@ def unknown_words(words):
         if command is None:
             return [name]
         context = click.Context(command, context, name)
-    known = {*options_of(command), "--help"}
-    known |= train_flags() if command.name == "train" and command.params[0].name == "arguments" else set()
+    passes_on = command.context_settings.get("ignore_unknown_options", False)
+    known = {*options_of(command), "--help", *(train_flags() if passes_on else ())}
     return [word for word in words if FLAG.fullmatch(flag := word.partition("=")[0]) and flag not in known]
 
 
@@ -135,8 +135,9 @@ def known_flags():
             yield from of(child, click.Context(child, context, name))
         yield from options_of(command)
 
-    sources = [path for folder in ("scripts", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.*")]
-    in_sources = {flag for path in sources for flag in FLAG.findall(path.read_text("utf-8"))}
+    files = [path for folder in ("scripts", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.*")]
+    sources = [path.read_text("utf-8") for path in files if path.suffix in (".py", ".sh")]
+    in_sources = {flag for text in sources for flag in FLAG.findall(text)}
     of_others = {flag for flags in OTHERS.values() for flag in flags.split()}
     return {*of(flip, click.Context(flip)), *train_flags(), *in_sources, *of_others, "--help", "--flip_"}
 
