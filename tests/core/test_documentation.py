@@ -39,7 +39,7 @@ OTHERS = {
     "OpenRLHF": "--reward",
     "vLLM": "--dtype --enforce-eager --gpu-memory-utilization --max-model-len --structured-outputs-config",
     "Ray": "--address --head",
-    "pipx, uv": "--python --spec",
+    "pip, pipx, uv": "--no-deps --python --spec --wheel-dir",
 }
 
 
