@@ -37,7 +37,9 @@ OTHERS = {
     "examples/trl_grpo_flip.py": "--judge_options",
     "TRL": "--bf16 --model_name_or_path --output_dir --use_cpu --use_peft --use_vllm --vllm_mode",
     "OpenRLHF": "--reward",
-    "vLLM": "--dtype --enforce-eager --gpu-memory-utilization --max-model-len --structured-outputs-config",
+    "vLLM": "--data-parallel-address --data-parallel-rpc-port --data-parallel-size --data-parallel-size-local "
+    "--data-parallel-start-rank --dtype --enforce-eager --gpu-memory-utilization --max-model-len "
+    "--structured-outputs-config",
     "Ray": "--address --head",
     "pip, pipx, uv": "--no-deps --python --spec --wheel-dir",
 }
