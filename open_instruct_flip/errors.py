@@ -24,5 +24,5 @@ class MissingDependencyError(FlipError, ImportError):
 
 
 def install_line(extra: str) -> str:
-    """The command that installs one of setup.py's extras; the package is on no index, so it is run in a clone."""
-    return f"pip install -e '.[{extra}]' in a clone of open_instruct_flip"
+    """The command that installs one of setup.py's extras; pip finds them in the installed package, on no index."""
+    return f"pip install 'open-instruct-flip[{extra}]'"

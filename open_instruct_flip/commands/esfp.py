@@ -9,7 +9,7 @@ import click
 
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.options import config_options
-from open_instruct_flip.errors import FlipError, MissingDependencyError, install_line
+from open_instruct_flip.errors import FlipError
 from open_instruct_flip.esfp.config import TrainConfig
 from open_instruct_flip.judges.config import ReplyConfig
 
@@ -55,11 +55,8 @@ def explain(pairs: str, out: Path, reply: ReplyConfig, client: ClientConfig) -> 
 @config_options(config=TrainConfig)
 def train(pairs: str, config: TrainConfig) -> None:
     """Train a masked language model on PAIRS, as `flip esfp explain` writes them, for --judge esfp."""
-    try:
-        from open_instruct_flip.esfp.training import train_esfp
-    except ImportError as error:
-        raise MissingDependencyError(f"{error}: training needs {install_line('local')}") from error
     from open_instruct_flip.esfp.pairs import read_pairs
+    from open_instruct_flip.esfp.training import train_esfp
 
     trained = train_esfp(list(read_pairs(pairs)), config, lambda line: click.echo(line, err=True))
     click.echo(

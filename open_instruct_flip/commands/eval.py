@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,12 @@ from open_instruct_flip.commands.eval_judging import conclude, judged, show_cost
 from open_instruct_flip.commands.eval_options import read_benchmark, with_benchmark, with_judges, with_judging, with_out
 from open_instruct_flip.commands.eval_report import report
 from open_instruct_flip.commands.eval_retrieval import retrieval
-from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.eval.config import EvalConfig
 
 
 @click.group()
 def evaluate() -> None:
     """See whether a judge picks the better response, and at what cost."""
-    if find_spec("numpy") is None:
-        raise MissingDependencyError(f"flip eval needs numpy: {install_line('eval')}")
 
 
 @evaluate.command()

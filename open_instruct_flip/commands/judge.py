@@ -8,7 +8,6 @@ import click
 
 from open_instruct_flip.commands.options import config_options
 from open_instruct_flip.data.config import BuildConfig
-from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 
 
@@ -37,11 +36,8 @@ def train(data: str, decontaminate: tuple[str, ...], decontaminate_ngram: int, c
     on with the same command.
     """
     contaminated = _in_benchmarks(decontaminate, decontaminate_ngram)
-    try:
-        from open_instruct_flip.judge_training.card import measures_table
-        from open_instruct_flip.judge_training.train import train_judge
-    except ImportError as error:
-        raise MissingDependencyError(f"{error}: training a judge needs {install_line('judge-training')}") from error
+    from open_instruct_flip.judge_training.card import measures_table
+    from open_instruct_flip.judge_training.train import train_judge
 
     outcome = train_judge(
         data,

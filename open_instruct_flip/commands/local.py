@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from open_instruct_flip.commands.options import config_options
-from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.config import LocalConfig
 
@@ -35,10 +34,7 @@ def train_policy(config: LocalConfig) -> None:
 @config_options(config=ModelsConfig)
 def build_models(config: ModelsConfig) -> None:
     """Make the judge and the policy from nothing."""
-    try:
-        from open_instruct_flip.local.build import build_models as build
-    except ImportError as error:
-        raise MissingDependencyError(f"{error}: making the models needs {install_line('local')}") from error
+    from open_instruct_flip.local.build import build_models as build
 
     report = build(config, say=lambda line: click.echo(line, err=True))
     for name, value in report.items():

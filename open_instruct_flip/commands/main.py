@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
+from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError, install_line
 
 DISK_FULL = ("No space left on device", "database or disk is full")  # as system calls and SQLite say it
 # The group's own help, which click before 8.2 prints by itself.
@@ -32,9 +32,26 @@ COMMANDS = {
     "doctor": ("doctor", "doctor", "See whether the machine, the judge and Open Instruct are ready."),
 }
 
+EXTRAS = {"eval": "eval", "local": "local", "judge": "judge-training", "esfp": "judge-training"}
+"""Commands that import, once they run, what the core does not bring, and the extra of setup.py that has it."""
+
 
 class LazyCommands(click.Group):
     """A group that imports a command only when it is called, so that `flip --help` is instant."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a library that is not there, or too old, becomes the line that installs its extra."""
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:
+            command = ctx.invoked_subcommand or ""
+            if (
+                isinstance(error, FlipError)
+                or command not in EXTRAS
+                or (error.name or "").startswith("open_instruct_flip")
+            ):
+                raise
+            raise MissingDependencyError(f"{error}: flip {command} needs {install_line(EXTRAS[command])}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

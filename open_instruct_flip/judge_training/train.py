@@ -104,12 +104,12 @@ def train_judge(
 
 def _base(config: JudgeTrainingConfig) -> Base:
     if not config.full:
-        _need("peft", "LoRA")
+        _need("peft", "LoRA", install_line("judge-training"))
     gpu = config.device == "auto" and torch.cuda.is_available()
     if config.packing and not gpu:
         raise UsageError("--packing needs a GPU and flash-attn: without them, packed pairs would see each other")
     if config.packing:
-        _need("flash_attn", "--packing")
+        _need("flash_attn", "--packing", "pip install flash-attn")
     try:
         tokenizer = AutoTokenizer.from_pretrained(config.base)
         model_config = AutoConfig.from_pretrained(config.base)
@@ -120,9 +120,9 @@ def _base(config: JudgeTrainingConfig) -> Base:
     return Base(model_config, tokenizer, gpu)
 
 
-def _need(package: str, what: str) -> None:
+def _need(package: str, what: str, remedy: str) -> None:
     if not importlib.util.find_spec(package):
-        raise MissingDependencyError(f"{what} needs {package}: {install_line('judge-training')}")
+        raise MissingDependencyError(f"{what} needs {package}: {remedy}")
 
 
 def _fit(draw: Draw, prompts: Prompts, config: JudgeTrainingConfig) -> tuple[list[Pair], list[Pair]]:

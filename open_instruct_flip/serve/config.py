@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from open_instruct_flip.checks import check_above_zero
-from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.errors import MissingDependencyError, UsageError, install_line
 
 Backend = Literal["vllm", "transformers"]
 
@@ -82,11 +82,11 @@ def _installed_backend(config: ServerConfig) -> Backend:
         return "vllm"
     if config.backend == "vllm":
         raise MissingDependencyError(
-            "vLLM is not installed here: pip install vllm, or name its Python with --vllm_python"
+            f"vLLM is not installed here: {install_line('serve')}, or name its Python with --vllm_python"
         )
     if not importlib.util.find_spec("transformers") or not importlib.util.find_spec("fastapi"):
         raise MissingDependencyError(
-            "no judge server is installed: pip install vllm, or pip install 'transformers[serving]'"
+            f"no judge server is installed: {install_line('serve')} brings vLLM, {install_line('local')} a slow one"
         )
     return "transformers"
 

@@ -187,4 +187,4 @@ def test_a_missing_library_is_one_line_with_its_command(two_runs, tmp_path, libr
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert f"{library}: pip install -e '.[compare]'" in done.stderr
+    assert f"{library}: pip install 'open-instruct-flip[compare]'" in done.stderr

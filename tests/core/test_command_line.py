@@ -114,3 +114,29 @@ def test_ctrl_c_is_one_line_and_130(error, failing, capsys):
     failing(error)
     assert run(["failing"]) == 130
     assert capsys.readouterr().err.strip() == "flip: error: interrupted"  # click ends the line of the ^C
+
+
+@pytest.mark.parametrize(
+    ("arguments", "library", "extra"),
+    [
+        ("eval report {run}", "numpy", "eval"),
+        ("local build-models --out {run}/models", "torch", "local"),
+        ("judge train {run} --base b --out {run}/out", "torch", "judge-training"),
+        ("esfp train {run}/pairs.jsonl --base b --out {run}/out", "torch", "judge-training"),
+    ],
+)
+def test_a_missing_library_is_one_line_with_its_extra(arguments, library, extra, run_folder):
+    (run_folder / "pairs.jsonl").write_text("")
+    without = f"import sys; sys.modules[{library!r}] = None; from open_instruct_flip.commands.main import main; main()"
+    done = shell(f'{sys.executable} -c "{without}" {arguments.format(run=run_folder)}')
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert library in done.stderr
+    assert done.stderr.endswith(f"pip install 'open-instruct-flip[{extra}]'\n")
+
+
+def test_a_broken_import_of_our_own_keeps_its_traceback(failing, monkeypatch):
+    monkeypatch.setitem(main.EXTRAS, "failing", "local")
+    failing(ModuleNotFoundError("No module named 'open_instruct_flip.gone'", name="open_instruct_flip.gone"))
+    with pytest.raises(ModuleNotFoundError, match="gone"):
+        run(["failing"])

@@ -131,7 +131,7 @@ def test_what_is_missing_is_said_in_one_line(launch, environment, words):
     for word in words:
         assert word in done.stderr
     if "/nowhere" not in done.stderr:
-        assert "--profile local" in done.stderr
+        assert "flip local train" in done.stderr
 
 
 def test_dataset_is_refused_with_row_numbers(launch, judge_server, dataset):

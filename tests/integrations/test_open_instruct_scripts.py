@@ -171,5 +171,5 @@ def test_machine_without_gpu_is_told_of_the_local_profile(interpreter):
     done = run(FLIP, **interpreter)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "--profile local" in done.stderr
+    assert "flip local train" in done.stderr
     assert "Open Instruct" in done.stderr

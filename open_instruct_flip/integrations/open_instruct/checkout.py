@@ -13,7 +13,7 @@ HOW_TO_GET_IT = (
     "clone https://github.com/allenai/open-instruct, install it as its README says, and set OPEN_INSTRUCT_DIR to the "
     "checkout"
 )
-WITHOUT_GPU = "training without a GPU: `bash scripts/train/grpo_flip.sh --profile local`"
+WITHOUT_GPU = "training without a GPU: `flip local train`"
 
 
 def put_on_path(folder: str | None) -> None:

@@ -49,7 +49,9 @@ def load_masked_model(folder: str, slot: Slot) -> tuple[Any, Any, Filler]:
     try:
         from transformers import AutoModelForMaskedLM, AutoTokenizer
     except ImportError as error:
-        raise MissingDependencyError(f"the esfp judge needs torch and transformers: {install_line('local')}") from error
+        raise MissingDependencyError(
+            f"the esfp judge needs torch and transformers: {install_line('judge-training')}"
+        ) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForMaskedLM.from_pretrained(folder, dtype="float32")
