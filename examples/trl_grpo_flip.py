@@ -29,6 +29,7 @@ class Experiment:
     dataset: str = field(metadata={"help": "RLVR dataset with a train split: a folder or a hub name"})
     judge: str = field(default="flip", metadata={"help": "Judge that gives the reward"})
     judge_options: str = field(default="{}", metadata={"help": "Options of the judge, as JSON"})
+    copy_guard: str = field(default="off", metadata={"help": "Against quoted instructions: off, mask or penalize"})
 
 
 def main() -> None:
@@ -43,7 +44,14 @@ def main() -> None:
     judge = judge_class(experiment.judge).from_options(json.loads(experiment.judge_options), client)
     trainer = GRPOTrainer(
         model=model.model_name_or_path,
-        reward_funcs=[flip_reward(judge, processing_class=tokenizer, chat_template_kwargs=config.chat_template_kwargs)],
+        reward_funcs=[
+            flip_reward(
+                judge,
+                processing_class=tokenizer,
+                chat_template_kwargs=config.chat_template_kwargs,
+                copy_guard=experiment.copy_guard,
+            )
+        ],
         args=config,
         train_dataset=prompts(experiment.dataset),
         processing_class=tokenizer,

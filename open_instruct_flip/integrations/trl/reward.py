@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from open_instruct_flip.client.together import together
+from open_instruct_flip.conversation import hide_instruction
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.rates import failure_rates
@@ -16,6 +18,7 @@ from open_instruct_flip.integrations.trl.ranks import Ranks
 from open_instruct_flip.integrations.trl.rollouts import Prompt, Rollout, RolloutReader, grouped
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import Reward
+from open_instruct_flip.similarity.copying import CopyGuard, copy_rate, guarded, shown_to_judge
 
 T = TypeVar("T")
 LogMetric = Callable[[str, float], None]
@@ -29,6 +32,7 @@ def flip_reward(
     processing_class: Any = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     failures: FailureConfig | None = None,
+    copy_guard: CopyGuard = "off",
 ) -> JudgeReward:
     """A reward function that judges each prompt's completions as a group. It pickles.
 
@@ -39,6 +43,12 @@ def flip_reward(
             Conversational prompts need it; without it a warning says what then is not known.
         chat_template_kwargs: The same as in `GRPOConfig`, where they are given there.
         failures: What becomes of failed judgements, and how long to wait for a judge that is down.
+        copy_guard: What is done about responses that quote their instruction, which a policy learns within some fifty
+            steps where it pays: "penalize" multiplies the reward by 1 less the copy rate, "mask" hides the quotes from
+            the judge. `<name>/copy_rate` shows them whichever it is.
+
+    Raises:
+        UsageError: There is no such guard.
 
     Example:
         >>> from open_instruct_flip import FlipJudge
@@ -49,8 +59,10 @@ def flip_reward(
         >>> flip_reward(judge, processing_class=tokenizer).__name__
         'flip'
     """
+    if copy_guard not in get_args(CopyGuard):
+        raise UsageError(f"copy_guard is one of {', '.join(get_args(CopyGuard))}, got {copy_guard!r}")
     reader = RolloutReader(processing_class, chat_template_kwargs)
-    return JudgeReward(judge, name or judge.name, reader, failures or FailureConfig())
+    return JudgeReward(judge, name or judge.name, reader, failures or FailureConfig(), copy_guard)
 
 
 class JudgeReward:
@@ -60,16 +72,19 @@ class JudgeReward:
     and may pickle it. Of a partial it would read the name of the function inside.
     """
 
-    def __init__(self, judge: Judge, name: str, reader: RolloutReader, failures: FailureConfig) -> None:
+    def __init__(
+        self, judge: Judge, name: str, reader: RolloutReader, failures: FailureConfig, copy_guard: CopyGuard
+    ) -> None:
         self.__name__ = name
         self._judge = judge
         self._reader = reader
         self._failures = failures
+        self._copy_guard = copy_guard
         self._infers = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a run has seen of the judge, and its process group, belong to their process.
-        return type(self), (self._judge, self.__name__, self._reader, self._failures)
+        return type(self), (self._judge, self.__name__, self._reader, self._failures, self._copy_guard)
 
     @cached_property
     def _guard(self) -> OutageGuard:
@@ -106,7 +121,8 @@ class JudgeReward:
         rewards = _in_order(groups, judged)
         first = sum(map(len, slices[: ranks.rank]))
         mine = slice(first, first + len(prompts))
-        self._log(rewards, mine, log_metric, log_extra)
+        rates = [copy_rate(rollout.response, self._instruction(rollout)) for rollout in rollouts]
+        self._log(rewards, rates, mine, log_metric, log_extra)
         return _in_order(groups, [self._guard.final_scores(of_group) for of_group in judged])[mine]
 
     async def _read(
@@ -119,16 +135,28 @@ class JudgeReward:
         return [self._reader.read(*given) for given in zip(prompts, completions, token_ids, strict=True)]
 
     async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[Reward]]:
-        return await together(
-            self._guard.score(rollouts[members[0]].conversation, [rollouts[i].response for i in members])
-            for members in groups
-        )
+        return await together(self._judge_group([rollouts[i] for i in members]) for members in groups)
+
+    async def _judge_group(self, rollouts: Sequence[Rollout]) -> list[Reward]:
+        instruction = self._instruction(rollouts[0])
+        responses = [rollout.response for rollout in rollouts]
+        shown = [shown_to_judge(response, instruction, self._copy_guard) for response in responses]
+        rewards = await self._guard.score(rollouts[0].conversation, shown)
+        return guarded(rewards, [copy_rate(response, instruction) for response in responses], self._copy_guard)
+
+    def _instruction(self, rollout: Rollout) -> str:
+        return hide_instruction(rollout.conversation, self._judge.target).instruction
 
     def _log(
-        self, rewards: Sequence[Reward], mine: slice, log_metric: LogMetric | None, log_extra: LogExtra | None
+        self,
+        rewards: Sequence[Reward],
+        copy_rates: Sequence[float],
+        mine: slice,
+        log_metric: LogMetric | None,
+        log_extra: LogExtra | None,
     ) -> None:
         if log_metric:  # TRL takes the mean over the ranks, so that each gives the whole batch's value
-            for metric, value in _metrics(rewards).items():
+            for metric, value in {**_metrics(rewards), "copy_rate": fmean(copy_rates)}.items():
                 log_metric(f"{self.__name__}/{metric}", value)
         # Once there was one, with each batch: TRL would put an earlier batch's column beside this one's completions.
         self._infers = self._infers or any(reward.inferred_instruction is not None for reward in rewards)
