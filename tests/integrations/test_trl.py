@@ -77,6 +77,15 @@ async def test_what_is_done_about_a_response_that_quotes_its_instruction(guard, 
     assert metrics["echo/copy_rate"] == 0.5
 
 
+async def test_a_policy_that_copies_is_told_of_once(caplog):
+    reward = flip_reward(ContentJudge())
+    prompts, copied = [turn("Write a haiku about the sea.")] * 128, turn("Write a haiku about the sea.", "assistant")
+    for completion, warnings in ((turn("Waves.", "assistant"), 0), (copied, 1), (copied, 1)):
+        await reward(prompts=prompts, completions=[completion] * 128)
+        assert len(caplog.records) == warnings
+    assert "repeats 50% of its instructions' runs of 5 words in its last 256 responses" in caplog.text
+
+
 def test_an_unknown_copy_guard_is_refused():
     with pytest.raises(UsageError, match="copy_guard is one of off, mask, penalize, got 'punish'"):
         flip_reward(EchoJudge(), copy_guard="punish")

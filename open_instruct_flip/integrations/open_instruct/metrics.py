@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from open_instruct_flip.failures.copy_watch import CopyWatch
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.samples import SAMPLES_KEY, Samples
@@ -26,17 +27,20 @@ class GroupMetrics:
     def __init__(self, *, with_samples: bool) -> None:
         self._with_samples = with_samples
         self._latencies_s: deque[float] = deque(maxlen=RECENT_JUDGEMENTS)
+        self._copying = CopyWatch()
 
     def of(self, groups: Sequence[JudgedGroup]) -> dict[str, Any]:
         """Metrics of the judged samples of one prompt; more than one group when several judges score it."""
         if not groups:
             return {}
         rewards = [reward for group in groups for reward in group.rewards]
+        copy_rates = [rate for group in groups for rate in group.copy_rates]
+        self._copying.note(copy_rates)
         metrics: dict[str, Any] = {
             **{f"flip/{name}": rate for name, rate in failure_rates(rewards).items()},
             "flip/duplicate_rate": _share(r.duplicate for r in rewards),
             "flip/truncated_rate": _share(r.truncated for r in rewards),
-            "flip/instruction_copy_rate": float(np.mean([rate for g in groups for rate in g.copy_rates])),
+            "flip/instruction_copy_rate": float(np.mean(copy_rates)),
             "flip/context_mismatch_rate": _share(not g.context_matches for g in groups),
         }
         metrics |= self._cost([r for r in rewards if not r.duplicate])

@@ -12,6 +12,7 @@ from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.copy_watch import CopyWatch
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.trl.ranks import Ranks
@@ -91,6 +92,10 @@ class JudgeReward:
         return OutageGuard(self._judge, self._failures)
 
     @cached_property
+    def _copying(self) -> CopyWatch:
+        return CopyWatch()
+
+    @cached_property
     def _ranks(self) -> Ranks:
         return Ranks()
 
@@ -122,6 +127,8 @@ class JudgeReward:
         first = sum(map(len, slices[: ranks.rank]))
         mine = slice(first, first + len(prompts))
         rates = [copy_rate(rollout.response, self._instruction(rollout)) for rollout in rollouts]
+        if ranks.rank == 0:
+            self._copying.note(rates)
         self._log(rewards, rates, mine, log_metric, log_extra)
         return _in_order(groups, [self._guard.final_scores(of_group) for of_group in judged])[mine]
 
