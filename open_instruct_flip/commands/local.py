@@ -61,7 +61,7 @@ def esfp_config(base: Path, out: Path, seed: int) -> TrainConfig:
         epochs=1.0,
         batch_size=32,
         learning_rate=2e-3,
-        heldout=0.02,
+        heldout=0.01,
         patience=10,
         evals_per_epoch=10,
         seed=seed,

@@ -49,7 +49,8 @@ def build_models(
     import torch
 
     torch.manual_seed(config.seed)
-    torch.set_num_threads(os.cpu_count() or 1)
+    if "OMP_NUM_THREADS" not in os.environ:  # on a busy machine threads wait for each other more than they work
+        torch.set_num_threads(os.cpu_count() or 1)
     started = time.monotonic()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is found before hours of work

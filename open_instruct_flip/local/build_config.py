@@ -28,7 +28,7 @@ class ModelsConfig:
     judge_steps: int = field(default=1200, metadata={"help": "Steps of the judge on this package's prompts"})
     judge_score_steps: int = field(default=800, metadata={"help": "Further steps of the judge, mostly on scores"})
     policy_steps: int = field(default=1000, metadata={"help": "Steps of the policy"})
-    esfp_pairs: int = field(default=32_000, metadata={"help": "Pairs of responses that the esfp judge's model sees"})
+    esfp_pairs: int = field(default=25_000, metadata={"help": "Pairs of responses that the esfp judge's model sees"})
     batch_size: int = field(default=64, metadata={"help": "Examples per step"})
     share_of_scores: float = field(default=0.6, metadata={"help": "Share of the judge's examples that ask for a score"})
     policy_keep: float = field(

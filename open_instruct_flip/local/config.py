@@ -31,7 +31,7 @@ class LocalConfig:
     policy_model: str | None = field(default=None, metadata={"help": "Policy folder; else the one that ships"})
     judge_model: str | None = field(default=None, metadata={"help": "Judge folder; else the one that ships"})
     esfp_model: str | None = field(
-        default=None, metadata={"help": "Folder of the esfp judge's model; else the one that ships"}
+        default=None, metadata={"help": "Folder of the esfp judge's model, which `flip local build-models` makes"}
     )
     judge_url: str | None = field(
         default=None, metadata={"help": "URL of a judge server that runs already, ending in /v1; else one is started"}

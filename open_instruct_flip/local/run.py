@@ -130,10 +130,7 @@ def _judge_at(config: LocalConfig, model: str, url: str) -> Judge:
 def _options(config: LocalConfig, kind: type[Judge]) -> dict[str, Any]:
     """What the judge is told of its options; all else stays as it is everywhere."""
     trained = TRAINED_FOR if kind.name in TRAINED_JUDGES else {}
-    wanted = trained | kind.own_options({"max_tokens": MAX_REPLY_TOKENS, "esfp_model": ""})
-    if "esfp_model" in wanted:
-        wanted["esfp_model"] = str(_model(config.esfp_model, "esfp"))
-    return wanted
+    return trained | kind.own_options({"max_tokens": MAX_REPLY_TOKENS, "esfp_model": config.esfp_model or ""})
 
 
 def _client(model: str, url: str) -> ClientConfig:
