@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.esfp.config import TrainConfig
 from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.config import LocalConfig
+from open_instruct_flip.local.examples import user_turn
+from open_instruct_flip.local.masked import MAX_LENGTH, Preference
 
 
 @click.group()
@@ -33,12 +37,43 @@ def train_policy(config: LocalConfig) -> None:
 @local.command("build-models")
 @config_options(config=ModelsConfig)
 def build_models(config: ModelsConfig) -> None:
-    """Make the judge and the policy from nothing."""
+    """Make the judge, the esfp judge's model and the policy from nothing."""
     from open_instruct_flip.local.build import build_models as build
 
-    report = build(config, say=lambda line: click.echo(line, err=True))
-    for name, value in report.items():
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    def train_masked(pairs: Sequence[Preference], base: Path, out: Path) -> float:
+        return _trained_accuracy(pairs, esfp_config(base, out, config.seed), say)
+
+    for name, value in build(config, train_masked, say).items():
         click.echo(f"{name}: {value:.3f}")
+
+
+def esfp_config(base: Path, out: Path, seed: int) -> TrainConfig:
+    """How the local world's esfp model is trained: from random weights, each pair seen once."""
+    return TrainConfig(
+        str(base),
+        str(out),
+        explanations=False,
+        max_length=MAX_LENGTH,
+        margin=1.0,
+        epochs=1.0,
+        batch_size=32,
+        learning_rate=2e-3,
+        heldout=0.01,
+        patience=10,
+        evals_per_epoch=10,
+        seed=seed,
+    )
+
+
+def _trained_accuracy(pairs: Sequence[Preference], config: TrainConfig, say: Callable[[str], None]) -> float:
+    from open_instruct_flip.esfp.pairs import Pair
+    from open_instruct_flip.esfp.training import train_esfp
+
+    told = [Pair((user_turn(pair.instruction),), pair.chosen, pair.rejected) for pair in pairs]
+    return train_esfp(told, config, say).accuracy
 
 
 @local.command("write-dataset")

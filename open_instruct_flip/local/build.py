@@ -1,4 +1,4 @@
-"""Makes the two tiny models from nothing: a tokenizer, a judge that can read and grade, a policy with a bad habit."""
+"""Makes the tiny models from nothing: a judge that can read and grade, a masked one, a policy with a bad habit."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import itertools
 import json
 import os
 import random
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import correlation, fmean
 from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction, pointwise_score
-from open_instruct_flip.local import examples, world
+from open_instruct_flip.local import examples, masked, world
 from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.generation import generate
-from open_instruct_flip.local.models import new_judge, new_policy, save_model, train_tokenizer
+from open_instruct_flip.local.models import model_path, new_judge, new_policy, save_model, train_tokenizer
 from open_instruct_flip.local.training import Stage, train_model
 from open_instruct_flip.similarity.f1 import f1_score
 
@@ -26,34 +27,69 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.json"
 TOKENIZER_EXAMPLES = 4_000
 
+MaskedTraining = Callable[[Sequence[masked.Preference], Path, Path], float]
+"""Trains the masked language model of the first folder on pairs, into the second; returns its held-out accuracy."""
 
-def build_models(config: ModelsConfig, say: Callable[[str], None] = print) -> dict[str, float]:
-    """Train and save both models, and measure them on held-out instructions.
+
+def build_models(
+    config: ModelsConfig, train_masked: MaskedTraining, say: Callable[[str], None] = print
+) -> dict[str, float]:
+    """Train and save the models, and measure them on held-out instructions.
+
+    Args:
+        config: Which models, and for how long.
+        train_masked: How the esfp judge's model learns.
+        say: Takes a line of progress.
 
     Returns:
         The figures of `report.json`: FLIP's held-out F1, the share of readable replies, the correlation of the
-        pointwise score with the true rate, the policy's true rate sampled and greedy, and the seconds it took.
+        pointwise score with the true rate, the policy's true rate sampled and greedy, the share of pairs that the esfp
+        model orders rightly, and the seconds it took.
     """
     import torch
 
     torch.manual_seed(config.seed)
-    torch.set_num_threads(os.cpu_count() or 1)
+    if "OMP_NUM_THREADS" not in os.environ:  # on a busy machine threads wait for each other more than they work
+        torch.set_num_threads(os.cpu_count() or 1)
     started = time.monotonic()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)  # a folder that can't be made is found before hours of work
-    tokenizer = train_tokenizer(_tokenizer_texts(config))
-    judge = _trained_judge(config, tokenizer, say)
-    save_model(judge, tokenizer, out / "judge")
-    policy = new_policy(tokenizer)
-    lessons = examples.policy_examples(config.seed, config.policy_keep)
-    for line in train_model(policy, tokenizer, Stage("policy", lessons, config.policy_steps, config.batch_size, 3e-3)):
-        say(line)
-    save_model(policy, tokenizer, out / "policy")
-    report = judge_report(judge, tokenizer, config.seed, config.evaluated)
-    report |= policy_report(policy, tokenizer, config.seed, config.evaluated)
+    report: dict[str, float] = {}
+    if config.makes("judge") or config.makes("policy"):
+        tokenizer = _tokenizer(config)
+    if config.makes("judge"):
+        judge = _trained_judge(config, tokenizer, say)
+        save_model(judge, tokenizer, out / "judge")
+        report |= judge_report(judge, tokenizer, config.seed, config.evaluated)
+    if config.makes("policy"):
+        policy = _trained_policy(config, tokenizer, say)
+        save_model(policy, tokenizer, out / "policy")
+        report |= policy_report(policy, tokenizer, config.seed, config.evaluated)
+    if config.makes("esfp"):
+        report["esfp_heldout_accuracy"] = _trained_esfp(config, out, train_masked)
     report["seconds"] = time.monotonic() - started
     (out / REPORT_FILE).write_text(json.dumps({k: round(v, 4) for k, v in report.items()}, indent=2) + "\n", "utf-8")
     return report
+
+
+def _trained_esfp(config: ModelsConfig, out: Path, train_masked: MaskedTraining) -> float:
+    """The esfp judge's model, on pairs of responses to training instructions."""
+    base, trained = out / "esfp_base", out / "esfp"
+    shutil.rmtree(trained, ignore_errors=True)  # as the other models are, it is made anew
+    masked.save_masked_model(base, config.seed)
+    pairs = itertools.islice(masked.preferences(examples.training_specs(), config.seed), config.esfp_pairs)
+    accuracy = train_masked(list(pairs), base, trained)
+    shutil.rmtree(base)
+    return accuracy
+
+
+def _tokenizer(config: ModelsConfig) -> PreTrainedTokenizerFast:
+    """A new one; for one model alone that of those that ship, which they share."""
+    if config.only is not None:
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(model_path("policy"))
+    return train_tokenizer(_tokenizer_texts(config))
 
 
 def _tokenizer_texts(config: ModelsConfig) -> list[str]:
@@ -74,6 +110,14 @@ def _trained_judge(config: ModelsConfig, tokenizer: PreTrainedTokenizerFast, say
         for line in train_model(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):
             say(line)
     return judge
+
+
+def _trained_policy(config: ModelsConfig, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None]) -> Any:
+    policy = new_policy(tokenizer)
+    stream = examples.policy_examples(config.seed, config.policy_keep)
+    for line in train_model(policy, tokenizer, Stage("policy", stream, config.policy_steps, config.batch_size, 3e-3)):
+        say(line)
+    return policy
 
 
 def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int) -> dict[str, float]:

@@ -16,8 +16,8 @@ class LocalConfig:
     judge: str = field(
         default="flip",
         metadata={
-            "help": "Judge that gives the rewards; the model that ships knows the prompts of flip and pointwise; "
-            "likelihood runs in this process unless a vLLM server is named"
+            "help": "Judge that gives the rewards; the model that ships knows the prompts of flip and pointwise; esfp "
+            "runs in this process, and so does likelihood unless a vLLM server is named"
         },
     )
     steps: int = field(default=60, metadata={"help": "Training steps"})
@@ -30,6 +30,9 @@ class LocalConfig:
     )
     policy_model: str | None = field(default=None, metadata={"help": "Policy folder; else the one that ships"})
     judge_model: str | None = field(default=None, metadata={"help": "Judge folder; else the one that ships"})
+    esfp_model: str | None = field(
+        default=None, metadata={"help": "Folder of the esfp judge's model, which `flip local build-models` makes"}
+    )
     judge_url: str | None = field(
         default=None, metadata={"help": "URL of a judge server that runs already, ending in /v1; else one is started"}
     )

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 JUDGE_CONCURRENCY = 16
 MAX_REPLY_TOKENS = 96
 WANDB_GROUP = "local"
+UNASKED = ClientConfig(llm_judge_model=f"{HOSTED_VLLM}judge", api_base="http://127.0.0.1:9/v1")
+"""Of a judge that is only asked whether it needs a model, or that needs none."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def _model(given: str | None, name: str) -> Path:
 def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge]:
     """The judge, for as long as its server runs: one of its own unless one is given."""
     kind = judge_class(config.judge)
+    unasked = kind.from_options(_options(config, kind), UNASKED)
+    if not unasked.asks_model:
+        return nullcontext(unasked)
     if kind.runs_in_process and not config.judge_url and not config.vllm_python and config.backend == "transformers":
         # `transformers serve` returns no log-probabilities of a prompt.
         client = ClientConfig(str(_model(config.judge_model, "judge")), judge_transport="local")
@@ -118,9 +123,14 @@ def _given_judge(config: LocalConfig) -> str:
 
 
 def _judge_at(config: LocalConfig, model: str, url: str) -> Judge:
-    judge = judge_class(config.judge)
-    trained = {"max_tokens": MAX_REPLY_TOKENS, **TRAINED_FOR} if judge.name in TRAINED_JUDGES else {}
-    return judge.from_options(trained, _client(model, url))
+    kind = judge_class(config.judge)
+    return kind.from_options(_options(config, kind), _client(model, url))
+
+
+def _options(config: LocalConfig, kind: type[Judge]) -> dict[str, Any]:
+    """What the judge is told of its options; all else stays as it is everywhere."""
+    trained = TRAINED_FOR if kind.name in TRAINED_JUDGES else {}
+    return trained | kind.own_options({"max_tokens": MAX_REPLY_TOKENS, "esfp_model": config.esfp_model or ""})
 
 
 def _client(model: str, url: str) -> ClientConfig:

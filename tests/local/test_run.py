@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from open_instruct_flip.commands.main import run
+from open_instruct_flip.judges.esfp.slot import TEMPLATE_WITHOUT_EXPLANATION, Slot, write_slot
+from open_instruct_flip.local import masked
 from open_instruct_flip.local.config import LocalConfig
 from open_instruct_flip.local.models import model_path
 from open_instruct_flip.local.run import _serving
@@ -49,9 +51,12 @@ def test_a_run_leaves_its_curve_its_policy_and_no_process(judge, tmp_path):
     assert not _listens(_port(out))
 
 
-def test_likelihood_reads_in_the_process_of_the_run(tmp_path):
-    out = tmp_path / "likelihood"
-    done = flip(*TRAIN, "--judge", "likelihood", "--out", str(out))
+@pytest.mark.parametrize("judge", ["likelihood", "esfp"])
+def test_a_judge_that_writes_nothing_reads_in_the_process_of_the_run(judge, tmp_path):
+    masked.save_masked_model(tmp_path / "esfp", seed=0)
+    write_slot(tmp_path / "esfp", Slot(TEMPLATE_WITHOUT_EXPLANATION, max_length=masked.MAX_LENGTH), {})
+    out = tmp_path / "run"
+    done = flip(*TRAIN, "--judge", judge, "--esfp_model", str(tmp_path / "esfp"), "--out", str(out))
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     rewards = [row for row in rows if "reward" in row]
@@ -68,6 +73,8 @@ def test_likelihood_reads_in_the_process_of_the_run(tmp_path):
         (["--steps", "0"], "--steps must be above 0, got 0"),
         (["--num_samples", "1"], "at least 2"),
         (["--dataset", "nowhere"], "nowhere has no train.jsonl"),
+        (["--judge", "esfp"], "the esfp judge needs --esfp_model"),
+        (["--judge", "esfp", "--esfp_model", "nowhere"], "nowhere is no folder of an esfp model"),
         (["--policy_model", "nowhere/policy"], "policy has no config.json"),
         (["--judge_url", "localhost:1"], "has no http"),
     ],
