@@ -6,10 +6,12 @@
     python benchmarks/policy.py answer DIR/policy --prompts DIR/heldout.jsonl --out DIR/after.jsonl
     flip score DIR/before.jsonl DIR/before.JUDGE.jsonl ...      # each judge, and the same for after
     python benchmarks/policy.py table --before DIR/before.*.jsonl --after DIR/after.*.jsonl
+    python benchmarks/policy.py curve NAME=DIR/policy ... --picture curve.png
 
 `split` keeps conversations of one turn and few tokens, every sixth of them held out, in their order. `table` compares
 files by their order, one pair for each judge. Its errors are those of the mean difference over prompts: the samples of
-a prompt are averaged first, since they are no independent draws.
+a prompt are averaged first, since they are no independent draws. `curve` reads the completions that TRL writes with
+`--log_completions true`.
 """
 
 from __future__ import annotations
@@ -148,6 +150,53 @@ MEASURES = {
 }
 
 
+def curve(arguments: argparse.Namespace) -> None:
+    """Reward, copying and overlap in the course of training, in stretches of some steps."""
+    runs = dict(run.split("=", 1) for run in arguments.runs)
+    stretches = {name: course(folder, arguments.stretch) for name, folder in runs.items()}
+    for name, rows in stretches.items():
+        show(name, rows)
+    if arguments.picture:
+        draw(stretches, arguments.picture)
+
+
+def course(folder: str, stretch: int) -> list[Row]:
+    """One row for each stretch of a run's steps."""
+    import pandas
+
+    files = sorted((Path(folder) / "completions").glob("*.parquet"))
+    rows = pandas.concat(map(pandas.read_parquet, files)).to_dict("records")
+    reward = list(rows[0])[list(rows[0]).index("completion") + 1]  # TRL's next column is the first reward function's
+    of_stretch: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        asked = {"messages": row["prompt"], "response": row["completion"][-1]["content"], "reward": row[reward]}
+        of_stretch[(row["step"] - 1) // stretch].append(asked)
+    return [
+        {
+            "steps": f"{number * stretch + 1} to {(number + 1) * stretch}",
+            "reward": fmean(row["reward"] for row in own),
+            **{name: fmean(map(measure, own)) for name, measure in MEASURES.items()},
+            "distinct 2-grams": distinct(own),
+        }
+        for number, own in sorted(of_stretch.items())
+    ]
+
+
+def draw(stretches: dict[str, list[Row]], picture: str) -> None:
+    """Reward and copy rate of each run, side by side."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.2), sharex=True, layout="constrained")
+    for panel, column in zip(panels, ("reward", next(iter(MEASURES))), strict=True):
+        for name, rows in stretches.items():
+            ends = [int(row["steps"].rpartition(" ")[2]) for row in rows]
+            panel.plot(ends, [row[column] for row in rows], marker="o", markersize=4, label=name)
+        panel.set(title=column, xlabel="step", ylim=(0, 1))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False)
+    figure.savefig(picture, dpi=150)
+
+
 def distinct(rows: Sequence[Row]) -> float:
     """Distinct word pairs as a share of all, over all responses together."""
     pairs = [pair for row in rows for pair in zip(row["response"].split(), row["response"].split()[1:], strict=False)]
@@ -187,6 +236,11 @@ def main() -> None:
     to_tabulate.add_argument("--after", nargs="+", required=True)
     to_tabulate.add_argument("--out")
     to_tabulate.set_defaults(run=table)
+    to_draw = commands.add_parser("curve")
+    to_draw.add_argument("runs", nargs="+", metavar="NAME=FOLDER")
+    to_draw.add_argument("--stretch", type=int, default=10)
+    to_draw.add_argument("--picture")
+    to_draw.set_defaults(run=curve)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
