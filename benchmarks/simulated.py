@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import simpy
 from judge_load import Outcome, Scenario, run
 
+from open_instruct_flip.client.chance import CHANCE
 from open_instruct_flip.client.connections import share
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
 from open_instruct_flip.rewards import FailureKind, Usage
@@ -199,7 +200,7 @@ def simulate(scenario: Scenario, cpu_s: float = 0.0, seed: int = 1) -> Outcome:
         seed: Of the service times and of the client's jitter.
     """
     env, rng = simpy.Environment(), random.Random(seed)
-    random.seed(seed)
+    CHANCE.seed(seed)
     urls = [f"http://judge-{number}/v1" for number in range(scenario.servers)]
     servers = [SimulatedServer(env, scenario, rng) for _ in range(scenario.servers)]
     loop = SimulatedLoop(env)
