@@ -170,10 +170,11 @@ def course(folder: str, stretch: int) -> list[Row]:
     of_stretch: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         asked = {"messages": row["prompt"], "response": row["completion"][-1]["content"], "reward": row[reward]}
+        asked["step"] = row["step"]
         of_stretch[(row["step"] - 1) // stretch].append(asked)
     return [
         {
-            "steps": f"{number * stretch + 1} to {(number + 1) * stretch}",
+            "steps": f"{number * stretch + 1} to {max(row['step'] for row in own)}",
             "reward": fmean(row["reward"] for row in own),
             **{name: fmean(map(measure, own)) for name, measure in MEASURES.items()},
             "distinct 2-grams": distinct(own),

@@ -1,6 +1,7 @@
 """`POST /get_reward`: OpenRLHF's form, on a real tokenizer, and through OpenRLHF's own client where it is installed."""
 
 import itertools
+import re
 
 import pytest
 from judge_double import JudgeDouble, varied_reply
@@ -46,14 +47,16 @@ def test_rewards_are_those_of_the_other_form(server, tokenizer):
 
 
 def test_queries_of_several_prompts_keep_their_order_and_each_prompt_is_a_group(reward_server, judge_double, tokenizer):
-    server = reward_server(judge_double(reply=last_wins).api_base, server={"tokenizer": POLICY, "judge": "listwise"})
+    server = reward_server(judge_double(reply=b_or_d_wins).api_base, server={"tokenizer": POLICY, "judge": "listwise"})
     soil, wood = body_of(tokenizer, ["a", "b"]), body_of(tokenizer, ["c", "d"], "Name a use of wood.")
     mixed = {name: [*itertools.chain(*zip(soil[name], wood[name], strict=True))] for name in soil}
     assert server.client.post("/get_reward", json=mixed).json()["rewards"] == [0.0, 0.0, 1.0, 1.0]
 
 
-def last_wins(body):
-    return '{"ranking": [2]}'
+def b_or_d_wins(body):
+    shown = "".join(message["content"] for message in body["messages"])
+    found = re.search(r"<response_(\d)>\n[bd]\n", shown)  # not in what is asked to try the server
+    return f'{{"ranking": [{found[1] if found else 1}]}}'
 
 
 def test_a_label_may_hold_the_context_too(server, tokenizer):
