@@ -99,7 +99,7 @@ def table(arguments: argparse.Namespace) -> None:
         {"measure": Path(after).stem.partition(".")[2], **change(rewards(before), rewards(after))}
         for before, after in zip(arguments.before, arguments.after, strict=True)
     ]
-    before, after = read_rows(arguments.before[0]), read_rows(arguments.after[0])
+    before, after = read_scored(arguments.before[0]), read_scored(arguments.after[0])
     for name, measure in MEASURES.items():
         found.append({"measure": name, **change(by_prompt(before, measure), by_prompt(after, measure))})
     variety = {"before": distinct(before), "after": distinct(after)}
@@ -111,7 +111,7 @@ def table(arguments: argparse.Namespace) -> None:
 
 def rewards(file: str) -> dict[str, float]:
     """Mean reward of each prompt's responses; those without a reward are left out, and counted aloud."""
-    rows = read_rows(file)
+    rows = read_scored(file)
     judged = [row for row in rows if row["reward"] is not None]
     if len(judged) < len(rows):
         print(f"{file}: {len(rows) - len(judged)} of {len(rows)} responses have no reward")
@@ -202,6 +202,15 @@ def distinct(rows: Sequence[Row]) -> float:
     """Distinct word pairs as a share of all, over all responses together."""
     pairs = [pair for row in rows for pair in zip(row["response"].split(), row["response"].split()[1:], strict=False)]
     return len(set(pairs)) / len(pairs)
+
+
+def read_scored(file: str | Path) -> list[Row]:
+    """What `flip score` wrote of NAME.jsonl into NAME.JUDGE.jsonl, each row with its conversation and response."""
+    answered = read_rows(Path(file).with_name(f"{Path(file).name.partition('.')[0]}.jsonl"))
+    return [
+        row | {"messages": answered[row["id"]]["messages"], "response": answered[row["id"]]["responses"][row["index"]]}
+        for row in read_rows(file)
+    ]
 
 
 def read_rows(file: str | Path) -> list[Row]:
