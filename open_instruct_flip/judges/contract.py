@@ -57,6 +57,18 @@ class ReplyForm:
     stop: tuple[str, ...]
     closing: str
 
+    @classmethod
+    def of_text(cls, name: str) -> ReplyForm:
+        """An object whose value is free text under a name.
+
+        Example:
+            >>> ReplyForm.of_text("instruction").shown
+            '{"instruction": "..."}'
+        """
+        # A quote alone would end the value at a quotation in it.
+        stop = ('"}', '",', '"\n', '" }')
+        return cls({name: {"type": "string"}}, f'{{"{name}": "..."}}', f'{{"{name}": "', stop, '"}')
+
     def with_reasoning(self) -> ReplyForm:
         """This object with a sentence of reasoning before the value: only the whole object's end ends the reply."""
         return ReplyForm(

@@ -28,14 +28,7 @@ from open_instruct_flip.similarity.measures import (
     similarity,
 )
 
-FORM = ReplyForm(
-    {"instruction": {"type": "string"}},
-    '{"instruction": "..."}',
-    '{"instruction": "',
-    # A quote alone would end the value at a quotation in it.
-    ('"}', '",', '"\n', '" }'),
-    '"}',
-)
+FORM = ReplyForm.of_text("instruction")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,7 @@ from open_instruct_flip.judges.reply import explanation
 from open_instruct_flip.rewards import Reward
 
 FILES = PromptFiles("esfp", frozenset({"instruction", "response"}))
-FORM = ReplyForm(
-    {"explanation": {"type": "string"}},
-    '{"explanation": "..."}',
-    '{"explanation": "',
-    ('"}', '",', '"\n', '" }'),
-    '"}',
-)
+FORM = ReplyForm.of_text("explanation")
 
 
 class Explainer(ReplyJudge):
