@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from open_instruct_flip.rewards import Reward
@@ -41,7 +42,7 @@ def stands_in(text: str, source: str) -> bool:
         True
     """
     words = _words(text)
-    return len(words) >= SPAN_WORDS and f" {' '.join(words)} " in f" {' '.join(_words(source))} "
+    return len(words) >= SPAN_WORDS and f" {' '.join(words)} " in _spoken(source)
 
 
 def shown_to_judge(response: str, instruction: str, guard: CopyGuard) -> str:
@@ -88,6 +89,12 @@ def _runs(words: list[str], wanted: set[NGram]) -> list[tuple[int, int]]:
         else:
             runs.append((start, last))
     return runs
+
+
+# Many texts are looked for in the few sections of a prompt.
+@lru_cache(maxsize=64)
+def _spoken(source: str) -> str:
+    return f" {' '.join(_words(source))} "
 
 
 def _words(text: str) -> list[str]:
