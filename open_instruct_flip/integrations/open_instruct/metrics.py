@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from open_instruct_flip.failures.copy_watch import CopyWatch
+from open_instruct_flip.failures.copies import CopyWatch
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.samples import SAMPLES_KEY, Samples

@@ -13,13 +13,14 @@ from typing import Any
 from open_instruct.ground_truth_utils import LMJudgeVerifier, VerificationResult
 
 from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.failures.copies import score_with_copy_rates
 from open_instruct_flip.failures.outage import OutageGuard, judge_place
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.integrations.open_instruct.query import KnownInstruction, read_open_query, read_query
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.similarity.copying import copy_rate, guarded, shown_to_judge
+from open_instruct_flip.similarity.copying import guarded
 from open_instruct_flip.thinking import final_answer
 
 logger = logging.getLogger(__name__)
@@ -97,9 +98,9 @@ class JudgeVerifier(LMJudgeVerifier):
         known = self._known_instruction(instruction, query)
         opened = training.policy_opens_thinking == "yes"
         responses = [answer_part(final_answer(prediction, opened=opened)) for prediction in predictions]
-        shown = [shown_to_judge(response, instruction, training.copy_guard) for response in responses]
-        rewards = await guard.score(known.conversation, shown)
-        rates = [copy_rate(response, instruction) for response in responses]
+        rewards, rates = await score_with_copy_rates(
+            guard, known.conversation, responses, instruction, training.copy_guard
+        )
         return JudgedGroup(
             instruction=instruction,
             responses=responses,

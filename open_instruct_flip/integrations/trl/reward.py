@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from statistics import fmean
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
-from open_instruct_flip.failures.copy_watch import CopyWatch
+from open_instruct_flip.failures.copies import CopyWatch, score_with_copy_rates
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.trl.ranks import Ranks
 from open_instruct_flip.integrations.trl.rollouts import Prompt, Rollout, RolloutReader, grouped
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import Reward
-from open_instruct_flip.similarity.copying import CopyGuard, copy_rate, guarded, shown_to_judge
+from open_instruct_flip.similarity.copying import CopyGuard, guarded
 
 T = TypeVar("T")
 LogMetric = Callable[[str, float], None]
@@ -64,6 +64,13 @@ def flip_reward(
         raise UsageError(f"copy_guard is one of {', '.join(get_args(CopyGuard))}, got {copy_guard!r}")
     reader = RolloutReader(processing_class, chat_template_kwargs)
     return JudgeReward(judge, name or judge.name, reader, failures or FailureConfig(), copy_guard)
+
+
+class _Judged(NamedTuple):
+    """A group's rewards after the copy guard, and its copy rates."""
+
+    rewards: list[Reward]
+    copy_rates: list[float]
 
 
 class JudgeReward:
@@ -123,14 +130,14 @@ class JudgeReward:
         groups = grouped(rollouts)
         dealt = await ranks.gather(self._judge_groups(rollouts, groups[ranks.rank :: ranks.size]))
         judged = [dealt[number % ranks.size][number // ranks.size] for number in range(len(groups))]
-        rewards = _in_order(groups, judged)
         first = sum(map(len, slices[: ranks.rank]))
         mine = slice(first, first + len(prompts))
-        rates = [copy_rate(rollout.response, self._instruction(rollout)) for rollout in rollouts]
+        rewards = _in_order(groups, [group.rewards for group in judged])
+        rates = _in_order(groups, [group.copy_rates for group in judged])
         if ranks.rank == 0:
             self._copying.note(rates)
         self._log(rewards, rates, mine, log_metric, log_extra)
-        return _in_order(groups, [self._guard.final_scores(of_group) for of_group in judged])[mine]
+        return _in_order(groups, [self._guard.final_scores(group.rewards) for group in judged])[mine]
 
     async def _read(
         self,
@@ -141,18 +148,17 @@ class JudgeReward:
         token_ids: Sequence[Sequence[int] | None] = completion_ids or [None] * len(completions)
         return [self._reader.read(*given) for given in zip(prompts, completions, token_ids, strict=True)]
 
-    async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[Reward]]:
+    async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[_Judged]:
         return await together(self._judge_group([rollouts[i] for i in members]) for members in groups)
 
-    async def _judge_group(self, rollouts: Sequence[Rollout]) -> list[Reward]:
-        instruction = self._instruction(rollouts[0])
+    async def _judge_group(self, rollouts: Sequence[Rollout]) -> _Judged:
+        conversation = rollouts[0].conversation
+        instruction = hide_instruction(conversation, self._judge.target).instruction
         responses = [rollout.response for rollout in rollouts]
-        shown = [shown_to_judge(response, instruction, self._copy_guard) for response in responses]
-        rewards = await self._guard.score(rollouts[0].conversation, shown)
-        return guarded(rewards, [copy_rate(response, instruction) for response in responses], self._copy_guard)
-
-    def _instruction(self, rollout: Rollout) -> str:
-        return hide_instruction(rollout.conversation, self._judge.target).instruction
+        rewards, rates = await score_with_copy_rates(
+            self._guard, conversation, responses, instruction, self._copy_guard
+        )
+        return _Judged(guarded(rewards, rates, self._copy_guard), rates)
 
     def _log(
         self,
