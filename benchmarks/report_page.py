@@ -87,7 +87,7 @@ def main() -> None:
     for _ in range(3):
         command = [*CHROMIUM, timed.resolve().as_uri()]
         dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-        print(re.search("<title>(.*?)</title>", dom)[1])  # type: ignore[index]
+        print(re.search("<title>(.*?)</title>", dom)[1])  # type: ignore[index]  # without a title this has to fail
 
 
 if __name__ == "__main__":

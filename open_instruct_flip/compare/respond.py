@@ -61,5 +61,5 @@ def _load(policy_dir: Path) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(policy_dir, dtype="auto")
     except (OSError, ValueError) as error:
         raise UsageError(f"{policy_dir} can't be loaded as a policy: {error}") from None
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # transformers' wrapper of `to` hides its types
     return model.eval(), tokenizer

@@ -24,7 +24,7 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, note)
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # what a half-imported library raises is its own affair
         if pressed:
             raise KeyboardInterrupt from error
         raise

@@ -196,7 +196,7 @@ def _trainer(
     trainer = GRPOTrainer(
         model=str(policy),
         # TRL's type leaves out the asynchronous functions that it takes.
-        reward_funcs=[flip_reward(judge, processing_class=tokenizer), true_rate],  # type: ignore[list-item]
+        reward_funcs=[flip_reward(judge, processing_class=tokenizer), true_rate],  # type: ignore[list-item]  # TRL types no async callable
         args=arguments,
         train_dataset=_dataset(train),
         processing_class=tokenizer,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -28,9 +32,9 @@ WORDS = st.lists(st.sampled_from(["amber", "bee", "cloud", "dune", "elm", "fog",
 FEW = settings(max_examples=10)  # each near-duplicate index works out its parameters anew, which takes a while
 
 
-def prompt(text: str, *earlier: str, **about: object) -> ChatPrompt:
+def prompt(text: str, *earlier: str, **about: Any) -> ChatPrompt:
     turns = [{"role": "user", "content": content} for content in (*earlier, text)]
-    return ChatPrompt(tuple(turns), **about)  # type: ignore[arg-type]
+    return ChatPrompt(tuple(turns), **about)
 
 
 OTHER_LANGUAGES = [
@@ -115,8 +119,8 @@ NO_MATH = [
         *((has_math, text, False) for text in NO_MATH),
     ],
 )
-def test_subjects(test: object, text: str, expected: bool) -> None:
-    assert test(text) is expected  # type: ignore[operator]
+def test_subjects(test: Callable[[str], bool], text: str, expected: bool) -> None:
+    assert test(text) is expected
 
 
 LENGTHS = [
@@ -217,7 +221,7 @@ def test_one_word_more_in_a_long_instruction_is_a_near_duplicate() -> None:
 
 
 @given(st.lists(st.integers(0, 40), max_size=80), st.integers(1, 12), st.integers(), st.randoms())
-def test_a_pool_is_the_same_sample_in_any_order(numbers: list[int], size: int, seed: int, random: object) -> None:
+def test_a_pool_is_the_same_sample_in_any_order(numbers: list[int], size: int, seed: int, random: Random) -> None:
     def sample(order: list[int]) -> Pool:
         pool = Pool(size, seed % 1000)
         for number in order:
@@ -225,7 +229,7 @@ def test_a_pool_is_the_same_sample_in_any_order(numbers: list[int], size: int, s
         return pool
 
     shuffled = list(numbers)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     one, other = sample(numbers), sample(shuffled)
     assert one.prompts() == other.prompts()
     assert len(one.prompts()) == min(size, len(set(numbers)))
@@ -258,9 +262,9 @@ WRONG_OPTIONS = [
 
 
 @pytest.mark.parametrize("options", WRONG_OPTIONS)
-def test_senseless_options_are_refused_by_name(options: dict[str, object]) -> None:
+def test_senseless_options_are_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(options))}"):
-        BuildConfig(**options)  # type: ignore[arg-type]
+        BuildConfig(**options)
 
 
 @pytest.mark.parametrize("threshold", [0.01, 0.99, 1.0])

@@ -290,7 +290,7 @@ def test_prompt_lengths_and_chat_templates(tmp_path: Path) -> None:
 
 def test_a_tokenizer_without_template_or_file_is_refused(tmp_path: Path) -> None:
     bare = WordTokenizer()
-    bare.chat_template = None  # type: ignore[assignment]
+    bare.chat_template = None  # type: ignore[assignment]  # a tokenizer without one
     with pytest.raises(UsageError, match="no chat template"):
         check(tmp_path, [row()], tokenizer=bare, max_prompt_token_length=9)
     with pytest.raises(UsageError, match="no tokenizer at"):

@@ -26,7 +26,7 @@ class Theirs(Benchmark):
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     package = ModuleType("their_package")
-    package.Theirs, package.number = Theirs, 3  # type: ignore[attr-defined]
+    package.Theirs, package.number = Theirs, 3  # type: ignore[attr-defined]  # a made module
     monkeypatch.setitem(sys.modules, "their_package", package)
     values = {"theirs": "their_package:Theirs", "number": "their_package:number", "gone": "no_such_package:Gone"}
     points = EntryPoints(EntryPoint(name, value, registry.ENTRY_POINT_GROUP) for name, value in values.items())

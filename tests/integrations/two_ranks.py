@@ -45,6 +45,6 @@ seen.write_text(json.dumps(notes))
 
 try:
     tiny_grpo.trainer([flip_reward(ListwiseJudge(MODEL, refusing_url, **DIRECT))], Path(out), **options).train()
-except Exception as error:
+except Exception as error:  # of whatever kind: the test reads which it was
     seen.write_text(json.dumps(notes | {"error": f"{type(error).__name__}: {error}"}))
     raise

@@ -72,7 +72,7 @@ async def test_the_surest_contract_that_the_server_keeps_is_taken(
     model.answer = server(name)
     judge = judge_class(name)(**AUTO)
     rewards = await judge.score(CONVERSATION, ["Soil is earth.", "Bananas."])
-    assert await judge.contract() == contract  # type: ignore[attr-defined]
+    assert await judge.contract() == contract  # type: ignore[attr-defined]  # of ReplyJudge
     assert [reward.error for reward in rewards] == [None, None]
 
 

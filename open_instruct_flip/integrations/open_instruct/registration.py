@@ -65,7 +65,7 @@ def _with_judges(names: Sequence[str], build: Callable[..., dict[str, Any]]) -> 
         # Found by what stands there, not by its key: --remap_verifier puts it under another key too.
         return {key: ours.get(verifier.name, verifier) for key, verifier in verifiers.items()}
 
-    build_all_verifiers.builds_flip_verifiers = True  # type: ignore[attr-defined]
+    build_all_verifiers.builds_flip_verifiers = True  # type: ignore[attr-defined]  # marks the function
     return build_all_verifiers
 
 

@@ -68,5 +68,5 @@ def _with_tables(log: Callable[..., Any], table: Callable[..., Any], every: int)
                 shown[key] = table(columns=COLUMNS, data=[list(row) for row in value.rows])
         return log(shown, step, *args, **kwargs)
 
-    log_with_tables.logs_flip_samples = True  # type: ignore[attr-defined]
+    log_with_tables.logs_flip_samples = True  # type: ignore[attr-defined]  # marks the function
     return log_with_tables
