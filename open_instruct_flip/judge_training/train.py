@@ -111,8 +111,9 @@ def _base(config: JudgeTrainingConfig) -> Base:
     if config.packing:
         _need("flash_attn", "--packing", "pip install flash-attn")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.base)
+        # A tokenizer that is not there is looked for twice, with the hub's waits each time.
         model_config = AutoConfig.from_pretrained(config.base)
+        tokenizer = AutoTokenizer.from_pretrained(config.base)
     except (OSError, ValueError) as error:
         raise UsageError(f"--base {config.base} is no model: {' '.join(str(error).split()):.300}") from error
     if tokenizer.pad_token is None:
