@@ -28,8 +28,9 @@ class Experiment:
 
     dataset: str = field(metadata={"help": "RLVR dataset with a train split: a folder or a hub name"})
     judge: str = field(default="flip", metadata={"help": "Judge that gives the reward"})
-    judge_options: str = field(default="{}", metadata={"help": "Options of the judge, as JSON"})
-    copy_guard: str = field(default="off", metadata={"help": "Against quoted instructions: off, mask or penalize"})
+    judge_options: str = field(
+        default="{}", metadata={"help": 'Options of the judge, as JSON, such as {"copy_guard": "penalize"}'}
+    )
 
 
 def main() -> None:
@@ -44,14 +45,7 @@ def main() -> None:
     judge = judge_class(experiment.judge).from_options(json.loads(experiment.judge_options), client)
     trainer = GRPOTrainer(
         model=model.model_name_or_path,
-        reward_funcs=[
-            flip_reward(
-                judge,
-                processing_class=tokenizer,
-                chat_template_kwargs=config.chat_template_kwargs,
-                copy_guard=experiment.copy_guard,
-            )
-        ],
+        reward_funcs=[flip_reward(judge, processing_class=tokenizer, chat_template_kwargs=config.chat_template_kwargs)],
         args=config,
         train_dataset=prompts(experiment.dataset),
         processing_class=tokenizer,

@@ -98,6 +98,8 @@ class Reward:
             not show the texts of tokens.
         truncated: Whether the response's middle was cut to fit the judge's context.
         duplicate: Whether this verdict was taken over from an identical response of the same group.
+        copy_rate: Share of the instruction's runs of 5 words that the response repeats, in [0, 1], whether or not the
+            judge did anything about it (`copy_guard`); None where nothing was judged.
     """
 
     score: float | None = None
@@ -112,6 +114,7 @@ class Reward:
     tokens: Sequence[ReadToken] | None = None
     truncated: bool = False
     duplicate: bool = False
+    copy_rate: float | None = None
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.error is None):
@@ -129,6 +132,7 @@ class Reward:
             "error": None if self.error is None else self.error.value,
             "detail": self.detail,
             "truncated": self.truncated,
+            "copy_rate": None if self.copy_rate is None else round(self.copy_rate, 4),
             "usage": {
                 "prompt_tokens": self.usage.prompt_tokens,
                 "completion_tokens": self.usage.completion_tokens,

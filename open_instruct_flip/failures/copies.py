@@ -1,37 +1,19 @@
-"""What a policy in training repeats of its instructions: measured, hidden from the judge where asked, warned of."""
+"""A policy in training that has begun to repeat its instructions: noticed, and said once."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from statistics import fmean
 
-from open_instruct_flip.conversation import Message
-from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.rewards import Reward
-from open_instruct_flip.similarity.copying import CopyGuard, copy_rate, shown_to_judge
 
 logger = logging.getLogger(__name__)
 
 RECENT_RESPONSES = 256
 ALARMING_RATE = 0.2
 """Answers seldom repeat 5 words in a row: before training, real policies were seen below 0.02."""
-
-
-async def score_with_copy_rates(
-    guard: OutageGuard, conversation: Sequence[Message], responses: Sequence[str], instruction: str, mode: CopyGuard
-) -> tuple[list[Reward], list[float]]:
-    """A group's rewards, responses judged as a copy guard shows them, and each response's copy rate.
-
-    "penalize" changes no judgement: see `guarded`.
-
-    Raises:
-        JudgeUnusableError: No request to this judge can succeed.
-        JudgeOutageError: The judge stayed down for too long.
-    """
-    rewards = await guard.score(conversation, [shown_to_judge(response, instruction, mode) for response in responses])
-    return rewards, [copy_rate(response, instruction) for response in responses]
 
 
 class CopyWatch:
@@ -45,9 +27,9 @@ class CopyWatch:
         self._rates: deque[float] = deque(maxlen=RECENT_RESPONSES)
         self._has_warned = False
 
-    def note(self, rates: Iterable[float]) -> None:
-        """Take in the copy rates of some responses; see `copy_rate`."""
-        self._rates.extend(rates)
+    def note(self, rewards: Iterable[Reward]) -> None:
+        """Take in what a judge said of some responses."""
+        self._rates.extend(copy_rates(rewards))
         if self._has_warned or len(self._rates) < RECENT_RESPONSES:
             return
         mean = fmean(self._rates)
@@ -59,3 +41,8 @@ class CopyWatch:
                 100 * mean,
                 RECENT_RESPONSES,
             )
+
+
+def copy_rates(rewards: Iterable[Reward]) -> list[float]:
+    """The copy rates of those rewards that know theirs."""
+    return [reward.copy_rate for reward in rewards if reward.copy_rate is not None]

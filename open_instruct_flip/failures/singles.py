@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.copies import CopyWatch
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.stand_ins import stand_ins
 from open_instruct_flip.judges.base import Judge
@@ -38,6 +39,7 @@ class SinglesGuard:
             )
         self._guard = OutageGuard(judge, config)
         self._config = config
+        self._copying = CopyWatch()
         self._groups: OrderedDict[str, deque[Reward]] = OrderedDict()
 
     async def score(self, conversation: Sequence[Message], response: str) -> tuple[float, Reward]:
@@ -48,6 +50,7 @@ class SinglesGuard:
             FlipError: The judgement failed and the rule for it is "raise".
         """
         (reward,) = await self._guard.score(conversation, [response])
+        self._copying.note([reward])
         group = self._group(repr(conversation))
         group.append(reward)
         self._guard.final_scores([reward])

@@ -51,7 +51,8 @@ async def compute_score(
 
     Returns:
         `score` in [0, 1], stand-ins included; `judge_failure`, `request_failure` and `parse_failure` (0.0 or 1.0);
-        `precision` and `recall`, NaN where the judge has none; `inferred_instruction`, "" where there is none.
+        `copy_rate`, the share of the instruction's runs of 5 words that the response repeats; `precision` and `recall`;
+        NaN where there is none of these; `inferred_instruction`, "" where there is none.
 
     Raises:
         UsageError: An option is unknown, the judge compares responses, or the input can't be judged.
@@ -73,10 +74,15 @@ def _details(reward: Reward) -> dict[str, float | str]:
         "judge_failure": float(reward.error is not None),
         "request_failure": float(reward.error in REQUEST_FAILURES),
         "parse_failure": float(reward.error in REPLY_FAILURES),
-        "precision": math.nan if reward.precision is None else reward.precision,
-        "recall": math.nan if reward.recall is None else reward.recall,
+        "copy_rate": _or_nan(reward.copy_rate),
+        "precision": _or_nan(reward.precision),
+        "recall": _or_nan(reward.recall),
         "inferred_instruction": reward.inferred_instruction or "",
     }
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 _guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[SinglesGuard, Target]]] = WeakKeyDictionary()

@@ -11,11 +11,12 @@ from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import RequestFailed
-from open_instruct_flip.conversation import Message, Target, check_conversation
+from open_instruct_flip.conversation import Message, Target, hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.prompt import PromptFiles, PromptTemplate, load_prompt
 from open_instruct_flip.rewards import Reward, Usage
+from open_instruct_flip.similarity.copying import copy_rate, mask_copies
 from open_instruct_flip.thinking import final_answer
 
 
@@ -144,13 +145,14 @@ class Judge(ABC):
 
         Returns:
             One reward per response, in order. Where the judge failed, its `score` is None and `error` says why.
-            A response that says nothing gets `nothing_said` without a request.
+            A response that says nothing, or under the copy guard "mask" nothing of its own, gets `nothing_said`
+            without a request.
 
         Raises:
             UsageError: The conversation can't be judged.
             JudgeUnusableError: No request to this judge can succeed: no endpoint, unknown model, wrong key.
         """
-        check_conversation(conversation)
+        instruction = hide_instruction(conversation, self.target).instruction
         if isinstance(responses, str):
             raise UsageError("responses is a list of texts, got a single text; pass [response]")
         for number, response in enumerate(responses):
@@ -160,9 +162,18 @@ class Judge(ABC):
         if fault is not None:
             return [fault] * len(responses)
         answers = [final_answer(response) for response in responses]
-        told = [answer for answer in answers if answer.strip()]
+        shown = [mask_copies(a, instruction) for a in answers] if self.config.copy_guard == "mask" else answers
+        told = [answer for answer in shown if answer.strip()]
         judged = iter(await self.score_group(conversation, told) if told else ())
-        return [next(judged) if answer.strip() else self.nothing_said for answer in answers]
+        rewards = [next(judged) if answer.strip() else self.nothing_said for answer in shown]
+        rates = [copy_rate(answer, instruction) for answer in answers]
+        return [self._with_copy_rate(*of_answer) for of_answer in zip(rewards, rates, strict=True)]
+
+    def _with_copy_rate(self, reward: Reward, rate: float) -> Reward:
+        """The reward with how much its response copies, which a guard may take off its score."""
+        if self.config.copy_guard != "penalize" or reward.score is None:
+            return replace(reward, copy_rate=rate)
+        return replace(reward, copy_rate=rate, score=reward.score * (1.0 - rate))
 
     def score_sync(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         """`score` for code without an event loop, and for notebooks."""

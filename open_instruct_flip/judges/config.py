@@ -8,6 +8,7 @@ from typing import get_args
 from open_instruct_flip.checks import check_zero_or_above
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.contract import ReplyContract
+from open_instruct_flip.similarity.copying import CopyGuard
 
 MIN_RESPONSE_CHARS = 256
 """A response is not cut shorter than this to make it fit the judge's context."""
@@ -33,8 +34,17 @@ class JudgeConfig:
     thinking: bool = field(
         default=False, metadata={"help": "Let models with a thinking switch think before they answer"}
     )
+    copy_guard: CopyGuard = field(
+        default="off",
+        metadata={
+            "help": "Against responses that quote their instruction: hide the quotes from the judge (mask), or take "
+            "the share of it that they copy off the reward (penalize)"
+        },
+    )
 
     def __post_init__(self) -> None:
+        if self.copy_guard not in get_args(CopyGuard):
+            raise UsageError(f"--copy_guard is one of {', '.join(get_args(CopyGuard))}, got {self.copy_guard!r}")
         if self.max_response_chars and self.max_response_chars < MIN_RESPONSE_CHARS:
             raise UsageError(
                 f"--max_response_chars is 0 (never cut beforehand) or at least {MIN_RESPONSE_CHARS}, "

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from open_instruct_flip.failures.copies import ALARMING_RATE
 from open_instruct_flip.judging.identity import package_versions
 from open_instruct_flip.score.summary import Distribution, Summary
 
@@ -24,6 +25,8 @@ def summary_table(summary: Summary, prices: tuple[float, float] | None) -> Table
     table.add_section()
     for name, value in _rewards(summary.rewards):
         table.add_row(name, value)
+    if summary.copy_rates.count:
+        table.add_row("copy rate, mean", f"{summary.copy_rates.mean:.4f}")
     table.add_section()
     table.add_row("failures", f"{summary.num_failures:,} ({summary.failure_rate:.2%})")
     table.add_row("bad rows", f"{summary.num_bad:,}")
@@ -59,6 +62,7 @@ def summary_json(summary: Summary, settings: Mapping[str, Any], prices: tuple[fl
         "failures": dict(summary.failures),
         "bad_rows": summary.num_bad,
         "truncated": summary.num_truncated,
+        "copy_rate": summary.copy_rates.mean if summary.copy_rates.count else None,
         "requests": summary.num_requests,
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,
@@ -79,6 +83,11 @@ def warnings(summary: Summary) -> list[str]:
     elif rewards.count > 1 and rewards.num_low >= NEARLY_ALL * rewards.count:
         lines.append(
             f"{rewards.num_low:,} of {rewards.count:,} rewards are 0: see whether judge and input fit together"
+        )
+    if summary.copy_rates.mean > ALARMING_RATE:
+        lines.append(
+            f"the responses repeat {summary.copy_rates.mean:.0%} of their instructions' runs of 5 words, which raises "
+            "rewards by backward inference without merit; see --copy_guard"
         )
     return lines
 

@@ -73,6 +73,7 @@ class Summary:
         self.failures: Counter[str] = Counter()
         self.first_failure = ""
         self.num_truncated = 0
+        self.copy_rates = Distribution(0.0, 1.0)
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.num_requests = 0
@@ -95,6 +96,8 @@ class Summary:
             if output["error"] in REQUEST_FAILURES | REPLY_FAILURES:
                 self.first_failure = self.first_failure or f"{output['error']}: {output['detail']}"
         self.num_truncated += output["truncated"]
+        if output["copy_rate"] is not None:
+            self.copy_rates.add(output["copy_rate"])
         usage = output["usage"]
         self.prompt_tokens += usage["prompt_tokens"]
         self.completion_tokens += usage["completion_tokens"]

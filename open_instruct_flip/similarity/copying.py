@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
-
-from open_instruct_flip.rewards import Reward
 
 SPAN_WORDS = 5
 """A shorter run of common words says nothing."""
@@ -30,7 +26,7 @@ def copy_rate(response: str, instruction: str) -> float:
         >>> copy_rate("You asked: write a haiku about the sea. Waves...", "Write a haiku about the sea")
         1.0
     """
-    wanted = _ngrams(_words(instruction))
+    wanted = _wanted(instruction)
     return len(wanted & _ngrams(_words(response))) / len(wanted) if wanted else 0.0
 
 
@@ -45,21 +41,6 @@ def stands_in(text: str, source: str) -> bool:
     return len(words) >= SPAN_WORDS and f" {' '.join(words)} " in _spoken(source)
 
 
-def shown_to_judge(response: str, instruction: str, guard: CopyGuard) -> str:
-    """The response as the judge reads it."""
-    return mask_copies(response, instruction) if guard == "mask" else response
-
-
-def guarded(rewards: Sequence[Reward], rates: Sequence[float], guard: CopyGuard) -> list[Reward]:
-    """A group's rewards, scores multiplied by (1 - copy rate) under "penalize"."""
-    if guard != "penalize":
-        return list(rewards)
-    return [
-        reward if reward.score is None else replace(reward, score=reward.score * (1.0 - rate))
-        for reward, rate in zip(rewards, rates, strict=True)
-    ]
-
-
 def mask_copies(response: str, instruction: str) -> str:
     """The response without its runs of at least 5 words that stand in the instruction in the same order.
 
@@ -67,7 +48,7 @@ def mask_copies(response: str, instruction: str) -> str:
         >>> mask_copies("Sure, write a haiku about the sea: Waves come.", "Write a haiku about the sea.")
         'Sure, : Waves come.'
     """
-    wanted = _ngrams(_words(instruction))
+    wanted = _wanted(instruction)
     words = list(_WORD.finditer(response))
     spoken = [word.group().casefold() for word in words]
     pieces, end = [], 0
@@ -77,7 +58,7 @@ def mask_copies(response: str, instruction: str) -> str:
     return "".join([*pieces, response[end:]])
 
 
-def _runs(words: list[str], wanted: set[NGram]) -> list[tuple[int, int]]:
+def _runs(words: list[str], wanted: frozenset[NGram]) -> list[tuple[int, int]]:
     """First and last word of each longest run that wanted 5-grams cover."""
     runs: list[tuple[int, int]] = []
     for start in range(len(words) - SPAN_WORDS + 1):
@@ -95,6 +76,12 @@ def _runs(words: list[str], wanted: set[NGram]) -> list[tuple[int, int]]:
 @lru_cache(maxsize=64)
 def _spoken(source: str) -> str:
     return f" {' '.join(_words(source))} "
+
+
+# A group's responses are all measured against one instruction.
+@lru_cache(maxsize=64)
+def _wanted(instruction: str) -> frozenset[NGram]:
+    return frozenset(_ngrams(_words(instruction)))
 
 
 def _words(text: str) -> list[str]:

@@ -142,7 +142,7 @@ def test_odd_curves_are_drawn(make_run, tmp_path, metrics):
     assert flip(["compare", make_run("a", **metrics), "--out", str(tmp_path / "out")]) == 0
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")  # numpy's and matplotlib's
 def test_more_runs_than_colours_are_drawn(make_run, tmp_path):
     runs = [make_run(f"run-{n}", reward=[0.1 * n, 0.05 * n]) for n in range(10)]
     assert flip(["compare", *runs, "--out", str(tmp_path / "out")]) == 0

@@ -55,7 +55,7 @@ def test_the_picture_marks_where_a_curve_stops_and_how_long_the_run_went_on(runs
     assert [text.get_text() for text in axes.texts] == ["NaN", "NaN", "0.80"]  # at the cross, and at the right edge
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")  # numpy's and matplotlib's
 @pytest.mark.parametrize(
     ("rewards", "first", "best", "last", "gap"),
     [

@@ -87,6 +87,7 @@ class JudgeDouble:
             asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(timeout=10)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=10)
+            self._loop.close()
 
     def __enter__(self) -> JudgeDouble:
         return self.start()

@@ -10,6 +10,7 @@ from open_instruct_flip.eval.attacks.effects import effects
 from open_instruct_flip.eval.attacks.run import effects_under
 from open_instruct_flip.eval.attacks.texts import attack_texts, attacked, attacked_item, find_attacks
 from open_instruct_flip.eval.items import Item
+from open_instruct_flip.similarity.copying import copy_rate
 
 INSTRUCTION = 'Write "a poem" about {instruction} and the cold sea'
 ITEM = Item("1", "easy", ({"role": "user", "content": INSTRUCTION},), ("good", "bad"), (True, False))
@@ -72,9 +73,9 @@ def test_an_item_without_its_plain_judgement_says_nothing():
 def test_the_guard_against_copies_scales_the_reward_of_a_response_that_restates_its_instruction():
     rows = judged("1", "flip", [0.5, 0.25]) + judged("1", "flip", [1.0, 1.0], attack="restated_before")
     for row in rows:
-        row["conversation"] = [{"role": "user", "content": INSTRUCTION}]
         if row["attack"]:
             row["response"] = attacked(row["response"], row["attack"], INSTRUCTION)
+        row["copy_rate"] = copy_rate(row["response"], INSTRUCTION)
     off, guarded = effects_under(rows, "penalize", seed=0)
     assert off.change.mean == pytest.approx(0.625)
     assert guarded.change.mean == pytest.approx(-0.375)

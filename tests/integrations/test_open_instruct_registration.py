@@ -134,7 +134,7 @@ def test_configuration_and_verifiers_pickle_into_a_process_where_nothing_is_patc
         ({"llm_judge_model": "hosted_vllm/other"}, ("client", "llm_judge_model", "hosted_vllm/other")),
         ({"flip_max_concurrency": 3}, ("client", "max_concurrency", 3)),
         ({"flip_similarity": "recall"}, ("config", "similarity", "recall")),
-        ({"flip_copy_guard": "mask"}, ("training", "copy_guard", "mask")),
+        ({"flip_copy_guard": "mask"}, ("config", "copy_guard", "mask")),
     ],
 )
 def test_flags_reach_the_verifier(open_instruct, flags, expected):

@@ -201,7 +201,7 @@ async def test_stand_ins_take_the_scores_that_the_copy_guard_left(open_instruct,
     config = make_config(open_instruct, judge_server.url, flags, verification_reward=1.0)
     scores, metrics = await reward(config, [copied, "odd"])
     assert scores == [0.0, 0.0]
-    assert metrics["flip/f1_mean"] == 1.0
+    assert (metrics["flip/f1_mean"], metrics["flip/recall"]) == (0.0, 1.0)
 
 
 async def test_failed_sample_gets_zero_where_asked_for(open_instruct, judge_server):

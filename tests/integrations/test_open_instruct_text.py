@@ -152,12 +152,11 @@ def test_every_option_is_one_flag_with_its_default_and_a_help_text():
 def test_options_come_back_from_their_flags():
     given_flags = FlipFlags(flip_similarity="bleu", flip_max_attempts=9, flip_copy_guard="penalize")
     options = FlipOptions.from_flags(None, given_flags)
-    assert options.judge_options == {"similarity": "bleu"}
+    assert options.judge_options == {"similarity": "bleu", "copy_guard": "penalize"}
     assert options.judge_config(FlipJudge).similarity == "bleu"
     assert options.client.max_attempts == 9
-    assert options.training.copy_guard == "penalize"
     assert options.failures == FailureConfig()
-    assert options.judge_config(PointwiseJudge) == PointwiseJudge.config_class()
+    assert options.judge_config(PointwiseJudge) == PointwiseJudge.config_class(copy_guard="penalize")
 
 
 def test_a_measure_that_is_not_installed_is_the_flip_judges_concern_only(monkeypatch):

@@ -5,7 +5,6 @@ import pickle
 import pytest
 
 from open_instruct_flip import FlipJudge
-from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures import outage
 from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.failures.outage import JudgeOutageError
@@ -50,45 +49,20 @@ async def test_each_prompt_is_judged_as_one_group_and_rewards_keep_their_order()
 
 
 class ContentJudge(EchoJudge):
-    """Likes every response, and notes what it was shown."""
+    """Likes every response."""
 
     async def score_group(self, conversation, responses):
-        self.groups.append(list(responses))
         return [Reward(score=0.8) for _ in responses]
 
 
-@pytest.mark.parametrize(
-    ("guard", "rewards", "shown"),
-    [
-        ("off", [0.8, 0.8], "You ask: write a haiku about the sea."),
-        ("penalize", [0.0, 0.8], "You ask: write a haiku about the sea."),
-        ("mask", [0.8, 0.8], "You ask: ."),
-    ],
-)
-async def test_what_is_done_about_a_response_that_quotes_its_instruction(guard, rewards, shown):
-    metrics, judge = {}, ContentJudge()
-    reward = pickle.loads(pickle.dumps(flip_reward(judge, copy_guard=guard)))
-    reward._judge = judge  # the copy's own one can't be looked at
-    completions = [turn(text, "assistant") for text in ("You ask: write a haiku about the sea.", "Waves come and go.")]
-    prompts = [turn("Write a haiku about the sea.")] * 2
-    got = await reward(prompts=prompts, completions=completions, log_metric=metrics.__setitem__)
-    assert got == pytest.approx(rewards)
-    assert judge.groups == [[shown, "Waves come and go."]]
-    assert metrics["echo/copy_rate"] == 0.5
-
-
-async def test_a_policy_that_copies_is_told_of_once(caplog):
-    reward = flip_reward(ContentJudge())
+async def test_a_policy_that_copies_shows_in_the_log_and_is_told_of_once(caplog):
+    reward, metrics = flip_reward(ContentJudge()), {}
     prompts, copied = [turn("Write a haiku about the sea.")] * 128, turn("Write a haiku about the sea.", "assistant")
     for completion, warnings in ((turn("Waves.", "assistant"), 0), (copied, 1), (copied, 1)):
-        await reward(prompts=prompts, completions=[completion] * 128)
+        await reward(prompts=prompts, completions=[completion] * 128, log_metric=metrics.__setitem__)
+        assert metrics["echo/copy_rate"] == float(completion == copied)
         assert len(caplog.records) == warnings
     assert "repeats 50% of its instructions' runs of 5 words in its last 256 responses" in caplog.text
-
-
-def test_an_unknown_copy_guard_is_refused():
-    with pytest.raises(UsageError, match="copy_guard is one of off, mask, penalize, got 'punish'"):
-        flip_reward(EchoJudge(), copy_guard="punish")
 
 
 async def test_failures_get_what_the_shared_rule_gives_them_and_are_logged_by_kind():

@@ -191,6 +191,22 @@ def test_responses_that_start_inside_thinking_are_judged_by_their_answer(
     assert "They want" not in json.dumps(double.bodies)
 
 
+def test_copied_instructions_are_counted_told_of_and_penalized(
+    score: Score, tmp_path: Path, source: Path, judge_double: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    instruction = "write a haiku about the sea"
+    responses = [f"You ask: {instruction}.", "Waves.", "I shall write a haiku about the hills."]
+    source.write_text(json.dumps({"prompt": instruction, "responses": responses}) + "\n")
+    url = judge_double(reply=json.dumps({"instruction": instruction})).api_base
+    assert score("--copy_guard", "penalize", url=url, out="out.parquet") == 0
+    rows = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["copy_rate"], row["reward"]) for row in rows] == [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)]
+    assert json.loads((tmp_path / "out.parquet.summary.json").read_text())["copy_rate"] == 0.5
+    printed = capsys.readouterr()
+    assert "the responses repeat 50% of their instructions' runs of 5 words" in printed.err
+    assert "copy rate, mean" in printed.out + printed.err
+
+
 @pytest.mark.parametrize("changed", [{"root": "another/model"}, {"max_model_len": 512}])
 def test_another_model_of_the_same_name_is_seen(
     score: Score, judge_double: Start, capsys: pytest.CaptureFixture[str], changed: dict[str, Any]

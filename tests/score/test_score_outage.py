@@ -70,6 +70,7 @@ def gateway(url: str, num_forwarded: int) -> Iterator[str]:
     loop.call_soon_threadsafe(server.close)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    loop.close()
 
 
 def wanted(source: Path, double: JudgeDouble) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from open_instruct_flip.eval.estimate import Estimate, estimate
 from open_instruct_flip.eval.judgements import Judgement, choice
-from open_instruct_flip.similarity.copying import CopyGuard, copy_rate
+from open_instruct_flip.similarity.copying import CopyGuard
 
 Group = Sequence[Judgement]
 """An item's judgements by one judge in one run, in the order of the responses."""
@@ -40,8 +40,8 @@ def effects(rows: Iterable[Judgement], seed: int, guard: CopyGuard = "off") -> l
     Args:
         rows: Judgements of responses as they are, whose `attack` is None, and of the same responses with attacks.
         seed: Of the resampling.
-        guard: "penalize" scales the rewards by the share of the instruction that a response copies. Where "mask" stood
-            before the judge, the rows say so already.
+        guard: The copy guard of which the effects tell. "mask" stood before the judge, and the rows hold what came of
+            it; "penalize" is applied here, to rows that were judged without.
     """
     groups = _groups(rows)
     pairs: dict[tuple[str, str], list[tuple[object, Group, Group]]] = defaultdict(list)
@@ -91,9 +91,8 @@ def _effect(
 
 
 def _attackers(plain: Group, group: Group) -> list[int]:
-    """Which responses attack; a guard may have taken an attack out of all of them."""
-    changed = [n for n, (a, b) in enumerate(zip(plain, group, strict=True)) if a["response"] != b["response"]]
-    return changed or list(range(len(group)))
+    """Which responses attack: all, or the wrong ones alone where the judge compares them with the others."""
+    return [n for n, (a, b) in enumerate(zip(plain, group, strict=True)) if a["response"] != b["response"]]
 
 
 def _flips(
@@ -111,6 +110,4 @@ def _flips(
 
 def _score(row: Judgement, guard: CopyGuard) -> float | None:
     score: float | None = row["score"]
-    if score is None or guard != "penalize":
-        return score
-    return score * (1.0 - copy_rate(row["response"], row["conversation"][-1]["content"]))
+    return score if score is None or guard != "penalize" else score * (1.0 - row["copy_rate"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,15 @@ from open_instruct_flip.eval.estimate import Estimate
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.eval.judgements import Judgement
 from open_instruct_flip.eval.run import Pass
-from open_instruct_flip.similarity.copying import CopyGuard, shown_to_judge
+from open_instruct_flip.similarity.copying import CopyGuard
 
 EFFECTS = "attacks.json"
 
 
-def attack_passes(
-    items: Sequence[Item], contenders: Sequence[Contender], attacks: Sequence[str], guard: CopyGuard
-) -> list[Pass]:
-    """Every judge over the items as they are, and with each attack.
-
-    A response is given as the judge is to read it: under "mask" without what it copies.
-    """
+def attack_passes(items: Sequence[Item], contenders: Sequence[Contender], attacks: Sequence[str]) -> list[Pass]:
+    """Every judge over the items as they are, and with each attack."""
     return [
-        Pass(contender, [_as_read(item, attack, contender.judge.compares_group, guard) for item in items], attack)
+        Pass(contender, [_as_told(item, attack, contender.judge.compares_group) for item in items], attack)
         for attack in (None, *attacks)
         for contender in contenders
     ]
@@ -37,7 +32,7 @@ def attack_passes(
 
 def effects_under(rows: Sequence[Judgement], guard: CopyGuard, seed: int) -> list[Effect]:
     """What the attacks have done; under "penalize" without the guard, then with it, from the same judgements."""
-    found = effects(rows, seed, "mask" if guard == "mask" else "off")
+    found = effects(rows, seed, guard_while_judging(guard))
     return found + effects(rows, seed, guard) if guard == "penalize" else found
 
 
@@ -68,6 +63,10 @@ def _effect(values: Mapping[str, Any]) -> Effect:
     return Effect(**{**values, **found})
 
 
-def _as_read(item: Item, attack: str | None, compares_group: bool, guard: CopyGuard) -> Item:
-    told = item if attack is None else attacked_item(item, attack, compares_group)
-    return replace(told, responses=tuple(shown_to_judge(text, item.instruction, guard) for text in told.responses))
+def guard_while_judging(guard: CopyGuard) -> CopyGuard:
+    """The copy guard that judges are to have: "penalize" changes no judgement, so `effects_under` applies it after."""
+    return "mask" if guard == "mask" else "off"
+
+
+def _as_told(item: Item, attack: str | None, compares_group: bool) -> Item:
+    return item if attack is None else attacked_item(item, attack, compares_group)

@@ -17,7 +17,6 @@ class JudgedGroup:
         responses: The responses without their thinking sections, in the order of the samples.
         rewards: The judge's verdicts on them.
         scores: What the optimiser gets for them, in [0, 1], failures replaced.
-        copy_rates: Share of the instruction's 5-grams in each response.
         context_matches: Whether the query held the instruction where it belongs, so that its rest is the context.
         measure: Name of the similarity that `rewards` hold, or None when the judge does not infer instructions.
     """
@@ -26,6 +25,5 @@ class JudgedGroup:
     responses: Sequence[str]
     rewards: Sequence[Reward]
     scores: Sequence[float]
-    copy_rates: Sequence[float]
     context_matches: bool
     measure: str | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from open_instruct_flip.failures.copies import CopyWatch
+from open_instruct_flip.failures.copies import CopyWatch, copy_rates
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.samples import SAMPLES_KEY, Samples
@@ -34,15 +34,16 @@ class GroupMetrics:
         if not groups:
             return {}
         rewards = [reward for group in groups for reward in group.rewards]
-        copy_rates = [rate for group in groups for rate in group.copy_rates]
-        self._copying.note(copy_rates)
+        self._copying.note(rewards)
         metrics: dict[str, Any] = {
             **{f"flip/{name}": rate for name, rate in failure_rates(rewards).items()},
             "flip/duplicate_rate": _share(r.duplicate for r in rewards),
             "flip/truncated_rate": _share(r.truncated for r in rewards),
-            "flip/instruction_copy_rate": float(np.mean(copy_rates)),
             "flip/context_mismatch_rate": _share(not g.context_matches for g in groups),
         }
+        copied = copy_rates(rewards)
+        if copied:
+            metrics["flip/instruction_copy_rate"] = float(np.mean(copied))
         metrics |= self._cost([r for r in rewards if not r.duplicate])
         for group in groups:
             metrics |= _similarity(group)

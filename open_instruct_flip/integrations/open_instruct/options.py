@@ -19,7 +19,6 @@ from open_instruct_flip.failures.config import FailureConfig
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.registry import judge_options, our_judges
-from open_instruct_flip.similarity.copying import CopyGuard
 
 OpensThinking = Literal["auto", "yes", "no"]
 
@@ -37,10 +36,6 @@ UPSTREAM_FLAGS = {
 class TrainingConfig:
     """What a training run does with rewards, beyond asking a judge. Plain values only: it is pickled into workers."""
 
-    copy_guard: CopyGuard = field(
-        default="off",
-        metadata={"help": "Against responses that quote their instruction: mask the quotes, or scale the reward down"},
-    )
     samples_every: int = field(
         default=20, metadata={"help": "Training steps from one table of samples in the tracker to the next; 0 for none"}
     )

@@ -25,8 +25,10 @@ class Samples:
 
     @classmethod
     def of(cls, group: JudgedGroup) -> Samples:
-        """One row per sample, long texts cut. `reward` is what the optimiser gets, `f1` the similarity behind it."""
-        columns = zip(group.responses, group.rewards, group.scores, group.copy_rates, strict=True)
+        """One row per sample, long texts cut. `reward` is what the optimiser gets, `f1` the similarity behind it, which
+        a copy guard may have scaled down.
+        """
+        columns = zip(group.responses, group.rewards, group.scores, strict=True)
         return cls(
             tuple(
                 (
@@ -35,10 +37,10 @@ class Samples:
                     (reward.inferred_instruction or "")[:MAX_CHARS],
                     reward.score if group.measure else None,
                     score,
-                    rate,
+                    reward.copy_rate,
                     None if reward.error is None else f"{reward.error}: {reward.detail}",
                 )
-                for response, reward, score, rate in columns
+                for response, reward, score in columns
             )
         )
 

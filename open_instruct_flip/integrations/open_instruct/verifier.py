@@ -13,14 +13,12 @@ from typing import Any
 from open_instruct.ground_truth_utils import LMJudgeVerifier, VerificationResult
 
 from open_instruct_flip.errors import FlipError, UsageError
-from open_instruct_flip.failures.copies import score_with_copy_rates
 from open_instruct_flip.failures.outage import OutageGuard, judge_place
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.options import FlipOptions
 from open_instruct_flip.integrations.open_instruct.query import KnownInstruction, read_open_query, read_query
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.similarity.copying import guarded
 from open_instruct_flip.thinking import final_answer
 
 logger = logging.getLogger(__name__)
@@ -94,19 +92,15 @@ class JudgeVerifier(LMJudgeVerifier):
         Raises:
             FlipError: The judge can't be used or stays down, or failed where failures are to raise.
         """
-        training = self.options.training
         known = self._known_instruction(instruction, query)
-        opened = training.policy_opens_thinking == "yes"
+        opened = self.options.training.policy_opens_thinking == "yes"
         responses = [answer_part(final_answer(prediction, opened=opened)) for prediction in predictions]
-        rewards, rates = await score_with_copy_rates(
-            guard, known.conversation, responses, instruction, training.copy_guard
-        )
+        rewards = await guard.score(known.conversation, responses)
         return JudgedGroup(
             instruction=instruction,
             responses=responses,
             rewards=rewards,
-            scores=guard.final_scores(guarded(rewards, rates, training.copy_guard)),
-            copy_rates=rates,
+            scores=guard.final_scores(rewards),
             context_matches=known.context_matches,
             measure=getattr(self.judge.config, "similarity", None),
         )

@@ -6,20 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, TypeVar
 
 from open_instruct_flip.client.together import together
-from open_instruct_flip.conversation import hide_instruction
-from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.config import FailureConfig
-from open_instruct_flip.failures.copies import CopyWatch, score_with_copy_rates
+from open_instruct_flip.failures.copies import CopyWatch, copy_rates
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.trl.ranks import Ranks
 from open_instruct_flip.integrations.trl.rollouts import Prompt, Rollout, RolloutReader, grouped
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import Reward
-from open_instruct_flip.similarity.copying import CopyGuard, guarded
 
 T = TypeVar("T")
 LogMetric = Callable[[str, float], None]
@@ -33,23 +30,18 @@ def flip_reward(
     processing_class: Any = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     failures: FailureConfig | None = None,
-    copy_guard: CopyGuard = "off",
 ) -> JudgeReward:
     """A reward function that judges each prompt's completions as a group. It pickles.
 
     Args:
-        judge: Any judge; `FlipJudge` gives FLIP's rewards, `PointwiseJudge` the usual baseline's.
+        judge: Any judge; `FlipJudge` gives FLIP's rewards, `PointwiseJudge` the usual baseline's. A policy learns
+            within some fifty steps to quote its instruction where that pays: `<name>/copy_rate` shows it, and the
+            judge's `copy_guard` takes the gain away.
         name: Name in TRL's logs, `rewards/<name>/mean`; else the judge's. Two reward functions need two names.
         processing_class: The trainer's tokenizer or processor: tells whether its chat template opens the thinking.
             Conversational prompts need it; without it a warning says what then is not known.
         chat_template_kwargs: The same as in `GRPOConfig`, where they are given there.
         failures: What becomes of failed judgements, and how long to wait for a judge that is down.
-        copy_guard: What is done about responses that quote their instruction, which a policy learns within some fifty
-            steps where it pays: "penalize" multiplies the reward by 1 less the copy rate, "mask" hides the quotes from
-            the judge. `<name>/copy_rate` shows them whichever it is.
-
-    Raises:
-        UsageError: There is no such guard.
 
     Example:
         >>> from open_instruct_flip import FlipJudge
@@ -60,17 +52,8 @@ def flip_reward(
         >>> flip_reward(judge, processing_class=tokenizer).__name__
         'flip'
     """
-    if copy_guard not in get_args(CopyGuard):
-        raise UsageError(f"copy_guard is one of {', '.join(get_args(CopyGuard))}, got {copy_guard!r}")
     reader = RolloutReader(processing_class, chat_template_kwargs)
-    return JudgeReward(judge, name or judge.name, reader, failures or FailureConfig(), copy_guard)
-
-
-class _Judged(NamedTuple):
-    """A group's rewards after the copy guard, and its copy rates."""
-
-    rewards: list[Reward]
-    copy_rates: list[float]
+    return JudgeReward(judge, name or judge.name, reader, failures or FailureConfig())
 
 
 class JudgeReward:
@@ -80,19 +63,16 @@ class JudgeReward:
     and may pickle it. Of a partial it would read the name of the function inside.
     """
 
-    def __init__(
-        self, judge: Judge, name: str, reader: RolloutReader, failures: FailureConfig, copy_guard: CopyGuard
-    ) -> None:
+    def __init__(self, judge: Judge, name: str, reader: RolloutReader, failures: FailureConfig) -> None:
         self.__name__ = name
         self._judge = judge
         self._reader = reader
         self._failures = failures
-        self._copy_guard = copy_guard
         self._infers = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a run has seen of the judge, and its process group, belong to their process.
-        return type(self), (self._judge, self.__name__, self._reader, self._failures, self._copy_guard)
+        return type(self), (self._judge, self.__name__, self._reader, self._failures)
 
     @cached_property
     def _guard(self) -> OutageGuard:
@@ -132,12 +112,11 @@ class JudgeReward:
         judged = [dealt[number % ranks.size][number // ranks.size] for number in range(len(groups))]
         first = sum(map(len, slices[: ranks.rank]))
         mine = slice(first, first + len(prompts))
-        rewards = _in_order(groups, [group.rewards for group in judged])
-        rates = _in_order(groups, [group.copy_rates for group in judged])
+        rewards = _in_order(groups, judged)
         if ranks.rank == 0:
-            self._copying.note(rates)
-        self._log(rewards, rates, mine, log_metric, log_extra)
-        return _in_order(groups, [self._guard.final_scores(group.rewards) for group in judged])[mine]
+            self._copying.note(rewards)
+        self._log(rewards, mine, log_metric, log_extra)
+        return _in_order(groups, [self._guard.final_scores(group) for group in judged])[mine]
 
     async def _read(
         self,
@@ -148,28 +127,21 @@ class JudgeReward:
         token_ids: Sequence[Sequence[int] | None] = completion_ids or [None] * len(completions)
         return [self._reader.read(*given) for given in zip(prompts, completions, token_ids, strict=True)]
 
-    async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[_Judged]:
+    async def _judge_groups(self, rollouts: Sequence[Rollout], groups: Sequence[Sequence[int]]) -> list[list[Reward]]:
         return await together(self._judge_group([rollouts[i] for i in members]) for members in groups)
 
-    async def _judge_group(self, rollouts: Sequence[Rollout]) -> _Judged:
-        conversation = rollouts[0].conversation
-        instruction = hide_instruction(conversation, self._judge.target).instruction
-        responses = [rollout.response for rollout in rollouts]
-        rewards, rates = await score_with_copy_rates(
-            self._guard, conversation, responses, instruction, self._copy_guard
-        )
-        return _Judged(guarded(rewards, rates, self._copy_guard), rates)
+    async def _judge_group(self, rollouts: Sequence[Rollout]) -> list[Reward]:
+        return await self._guard.score(rollouts[0].conversation, [rollout.response for rollout in rollouts])
 
     def _log(
         self,
         rewards: Sequence[Reward],
-        copy_rates: Sequence[float],
         mine: slice,
         log_metric: LogMetric | None,
         log_extra: LogExtra | None,
     ) -> None:
         if log_metric:  # TRL takes the mean over the ranks, so that each gives the whole batch's value
-            for metric, value in {**_metrics(rewards), "copy_rate": fmean(copy_rates)}.items():
+            for metric, value in _metrics(rewards).items():
                 log_metric(f"{self.__name__}/{metric}", value)
         # Once there was one, with each batch: TRL would put an earlier batch's column beside this one's completions.
         self._infers = self._infers or any(reward.inferred_instruction is not None for reward in rewards)
@@ -192,5 +164,6 @@ def _metrics(rewards: Sequence[Reward]) -> dict[str, float]:
         "recall": [r.recall for r in rewards if r.recall is not None],
         "judge_latency_s": [r.latency_s for r in rewards if r.usage.requests and r.latency_s],
         "duplicate_rate": [float(r.duplicate) for r in rewards],
+        "copy_rate": copy_rates(rewards),
     }
     return failure_rates(rewards) | {name: fmean(of) for name, of in values.items() if of}

@@ -10,6 +10,7 @@ from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message, hide_instruction
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.copies import CopyWatch
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.stand_ins import stand_ins
 from open_instruct_flip.judges.base import Judge
@@ -64,6 +65,7 @@ class Judging:
         self.judge = judge
         self._failures = failures
         self._guard = OutageGuard(judge, failures, quiet=True)
+        self._copying = CopyWatch()
 
     def check(self, group: AskedGroup) -> None:
         """Refuse a group that can't be judged, before any other of its request is.
@@ -88,6 +90,7 @@ class Judging:
         rewards: list[Reward] = []
         try:
             rewards = await self._guard.score(group.conversation, group.responses)
+            self._copying.note(rewards)
             problem = failed(rewards, group.place)
             if problem is None:
                 return JudgedGroup(group, rewards, stand_ins(rewards, self._failures, None))

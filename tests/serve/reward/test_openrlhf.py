@@ -43,7 +43,7 @@ def test_rewards_are_those_of_the_other_form(server, tokenizer):
     rows = server.rewards({"prompt": INSTRUCTION, "responses": RESPONSES}).json()["rewards"]
     assert answer["rewards"] == answer["scores"] == [row["score"] for row in rows]
     assert len(set(answer["rewards"])) > 1
-    assert answer["extra_logs"] == {"judge_failure": [0.0] * 3}
+    assert answer["extra_logs"] == {"judge_failure": [0.0] * 3, "copy_rate": [0.0] * 3}
 
 
 def test_queries_of_several_prompts_keep_their_order_and_each_prompt_is_a_group(reward_server, judge_double, tokenizer):
