@@ -16,6 +16,7 @@ from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS
 from open_instruct_flip.judges.flip import FORM, FlipJudge
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
+from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.judges.shortening import shorten
 
 IGNORED = -100
@@ -68,6 +69,13 @@ class Prompts:
         messages = self._flip.build_messages(pair.context, pair.response)
         request = self._flip.request(messages, self._flip.form(), "prefill")
         return self._chat(request.messages, continue_final_message=True)
+
+    def inferred(self, reply: str) -> str | None:
+        """What the FLIP judge reads in a reply; None where it reads nothing, or its own prompt."""
+        try:
+            return self._flip.parse(reply)
+        except UnreadableReply:
+            return None
 
     def inference(self, pair: Pair) -> Lesson:
         """The FLIP judge's prompt and the reply that it should write: the JSON object, its opening included."""

@@ -14,7 +14,6 @@ from open_instruct_flip.judge_training.lessons import Lesson, Prompts
 from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.flip import FORM
 from open_instruct_flip.judges.likelihood import NO_RESPONSE
-from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction
 from open_instruct_flip.similarity.f1 import f1_score
 
 PROMPTS_AT_ONCE = 8
@@ -38,6 +37,7 @@ class HeldOut:
 
     def __init__(self, pairs: Sequence[Pair], prompts: Prompts, config: JudgeTrainingConfig) -> None:
         self.pairs = pairs
+        self._prompts = prompts
         self._tokenizer = prompts.tokenizer
         self._max_reply_tokens = config.max_reply_tokens
         self._opened = [prompts.opened(pair) for pair in pairs]
@@ -54,8 +54,9 @@ class HeldOut:
         model.eval()
         with torch.inference_mode():
             free = self._replies(model, self._free)
-            per_pair = self._likenesses([_read(reply) or "" for reply in self._opened_replies(model, free)])
-            per_pair["readability"] = [float(_read(reply) is not None) for reply in free]
+            read = self._prompts.inferred
+            per_pair = self._likenesses([read(reply) or "" for reply in self._opened_replies(model, free)])
+            per_pair["readability"] = [float(read(reply) is not None) for reply in free]
             per_pair["likelihood_gain"] = [
                 _mean_logprob(model, given) - _mean_logprob(model, alone)
                 for given, alone in zip(self._with, self._without, strict=True)
@@ -138,13 +139,6 @@ def _line_up(number: int, pairs: Sequence[Pair], seed: int) -> list[str]:
 def _credit(scores: Sequence[float]) -> float:
     own, *others = scores
     return 0.0 if max(others) > own else 1 / (1 + others.count(own))
-
-
-def _read(reply: str) -> str | None:
-    try:
-        return inferred_instruction(reply)
-    except UnreadableReply:
-        return None
 
 
 def _value(reply: str) -> str:

@@ -92,3 +92,14 @@ def test_a_share_of_the_lessons_is_the_likelihood_judges(prompts):
     mixed = lessons(pairs, prompts, 0.5, seed=1)
     assert 0 < sum(one == other for one, other in zip(mixed, statements, strict=True)) < 20
     assert not any(one in statements for one in lessons(pairs, prompts, 0.0, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("said", "inferred"),
+    [
+        ("Write about the northern sea.", "Write about the northern sea."),
+        ("Which question or instruction does this", None),
+    ],
+)
+def test_a_reply_that_recites_the_prompt_holds_no_inference(prompts, said, inferred):
+    assert prompts.inferred(FORM.completed(said)) == inferred
