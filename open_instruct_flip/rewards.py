@@ -98,6 +98,7 @@ class Reward:
             not show the texts of tokens.
         truncated: Whether the response's middle was cut to fit the judge's context.
         duplicate: Whether this verdict was taken over from an identical response of the same group.
+        empty: Whether the response says nothing, so that no judge was asked about it.
         copy_rate: Share of the instruction's runs of 5 words that the response repeats, in [0, 1], whether or not the
             judge did anything about it (`copy_guard`); None where nothing was judged.
     """
@@ -114,6 +115,7 @@ class Reward:
     tokens: Sequence[ReadToken] | None = None
     truncated: bool = False
     duplicate: bool = False
+    empty: bool = False
     copy_rate: float | None = None
 
     def __post_init__(self) -> None:

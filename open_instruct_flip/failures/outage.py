@@ -139,8 +139,10 @@ class OutageGuard:
                 again = await self._ask(conversation, [responses[i] for i in numbers])
         except TimeoutError:
             return rewards
+        if whole_group:  # rewards of two comparisons don't go together
+            return again if _num_failed(again) <= _num_failed(rewards) else rewards
         renewed = dict(zip(numbers, again, strict=True))
-        return [renewed[i] if reward.error else reward for i, reward in enumerate(rewards)]
+        return [renewed.get(i, reward) for i, reward in enumerate(rewards)]
 
     def _trouble(self, rewards: Sequence[Reward]) -> str | None:
         return _outage(rewards) or self._window.too_many_with(rewards)
@@ -178,7 +180,7 @@ def judge_place(client: ClientConfig) -> str:
 
 def _outage(rewards: Sequence[Reward]) -> str | None:
     """What to say of a group whose failures look like a judge that is down."""
-    errors = {reward.error for reward in rewards}
+    errors = _errors(rewards)
     if FailureKind.UNREACHABLE in errors:
         return "the judge can't be reached"
     if not errors or not errors <= REQUEST_FAILURES:
@@ -190,10 +192,19 @@ def _outage(rewards: Sequence[Reward]) -> str | None:
     return "the judge failed a whole group"
 
 
+def _errors(rewards: Sequence[Reward]) -> set[FailureKind | None]:
+    """What became of the responses that the judge was asked about; None stands for a score."""
+    return {reward.error for reward in rewards if not reward.empty}
+
+
 def _is_rejected(rewards: Sequence[Reward]) -> bool:
     """Whether a group failed as a whole, and requests were rejected: its own fault or the server's, who knows."""
-    errors = {reward.error for reward in rewards}
+    errors = _errors(rewards)
     return FailureKind.REJECTED in errors and errors <= REQUEST_FAILURES
+
+
+def _num_failed(rewards: Sequence[Reward]) -> int:
+    return sum(reward.error is not None for reward in rewards)
 
 
 def _last_error(rewards: Sequence[Reward]) -> str:

@@ -51,9 +51,11 @@ class SinglesGuard:
         """
         (reward,) = await self._guard.score(conversation, [response])
         self._copying.note([reward])
+        scores = self._guard.final_scores([reward])
+        if reward.empty:  # it says nothing of what a judge thinks of this prompt's responses
+            return scores[0], reward
         group = self._group(repr(conversation))
         group.append(reward)
-        self._guard.final_scores([reward])
         return stand_ins(list(group), self._config, self._guard.recent_mean)[-1], reward
 
     def _group(self, key: str) -> deque[Reward]:

@@ -12,7 +12,7 @@ from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.conversation import Message, Target, hide_instruction
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.prompt import PromptFiles, PromptTemplate, load_prompt
 from open_instruct_flip.rewards import Reward, Usage
@@ -50,7 +50,7 @@ class Judge(ABC):
     asks_model: bool = True
     compares_group: ClassVar[bool] = False
     runs_in_process: ClassVar[bool] = False
-    nothing_said: ClassVar[Reward] = Reward(score=0.0)
+    nothing_said: ClassVar[Reward] = Reward(score=0.0, empty=True)
 
     config: JudgeConfig
     client: JudgeClient
@@ -151,6 +151,7 @@ class Judge(ABC):
         Raises:
             UsageError: The conversation can't be judged.
             JudgeUnusableError: No request to this judge can succeed: no endpoint, unknown model, wrong key.
+            FlipError: `score_group` did not give one reward per response.
         """
         instruction = hide_instruction(conversation, self.target).instruction
         if isinstance(responses, str):
@@ -164,8 +165,11 @@ class Judge(ABC):
         answers = [final_answer(response) for response in responses]
         shown = [mask_copies(a, instruction) for a in answers] if self.config.copy_guard == "mask" else answers
         told = [answer for answer in shown if answer.strip()]
-        judged = iter(await self.score_group(conversation, told) if told else ())
-        rewards = [next(judged) if answer.strip() else self.nothing_said for answer in shown]
+        judged = await self.score_group(conversation, told) if told else []
+        if len(judged) != len(told):
+            raise FlipError(f"the {self.name} judge gave {len(judged)} rewards for {len(told)} responses")
+        left = iter(judged)
+        rewards = [next(left) if answer.strip() else self.nothing_said for answer in shown]
         rates = [copy_rate(answer, instruction) for answer in answers]
         return [self._with_copy_rate(*of_answer) for of_answer in zip(rewards, rates, strict=True)]
 

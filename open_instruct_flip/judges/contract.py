@@ -102,7 +102,7 @@ async def settled(key: Hashable, name: str, attempt: Try) -> Contract:
     """The first contract that the judge keeps, tried once per key and event loop.
 
     Raises:
-        RequestFailed: The server could not be asked; the next call tries again.
+        RequestFailed, JudgeUnusableError: The server could not be asked, or refused; the next call tries again.
     """
     of_loop = _SETTLED.setdefault(asyncio.get_running_loop(), {})
     if key not in of_loop:
@@ -110,9 +110,10 @@ async def settled(key: Hashable, name: str, attempt: Try) -> Contract:
     task = of_loop[key]
     try:
         return await asyncio.shield(task)
-    except RequestFailed:
-        of_loop.pop(key, None)
-        raise
+    finally:
+        failed = task.done() and (task.cancelled() or task.exception() is not None)
+        if failed and of_loop.get(key) is task:
+            del of_loop[key]
 
 
 async def _settle(name: str, attempt: Try) -> Contract:

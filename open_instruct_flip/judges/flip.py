@@ -73,7 +73,7 @@ class FlipJudge(ResponseJudge):
     config: FlipConfig
     sees_instruction = False
     infers_instruction = True
-    nothing_said = Reward(score=0.0, precision=0.0, recall=0.0)
+    nothing_said = Reward(score=0.0, precision=0.0, recall=0.0, empty=True)
 
     def check(self) -> None:
         super().check()

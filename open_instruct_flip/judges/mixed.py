@@ -26,6 +26,8 @@ from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 JOINT = "+"
 """Stands between the names of a mixed judge's parts."""
+ROUNDING = 1e-9
+"""Rewards that spread less are the same: the rest is the order in which numbers were added."""
 OF_ONE_PART = ("inferred_instruction", "precision", "recall", "reply", "tokens")
 """What a mixed reward has from the first part that has it."""
 
@@ -140,7 +142,7 @@ def standardised(values: Sequence[float]) -> list[float]:
         ([-1.0, 1.0], [0.0, 0.0])
     """
     mean, spread = fmean(values), pstdev(values)
-    return [(value - mean) / spread if spread else 0.0 for value in values]
+    return [(value - mean) / spread if spread > ROUNDING else 0.0 for value in values]
 
 
 @lru_cache(maxsize=256)

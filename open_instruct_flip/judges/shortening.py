@@ -50,9 +50,10 @@ async def fitted(
         except RequestFailed as error:
             error.requests += requests
             requests = error.requests
-            limit = max(map(len, texts)) // 2
-            if error.kind is not FailureKind.CONTEXT_OVERFLOW or limit < MIN_RESPONSE_CHARS:
+            longest = max(map(len, texts))
+            if error.kind is not FailureKind.CONTEXT_OVERFLOW or longest <= MIN_RESPONSE_CHARS:
                 raise
+            limit = max(longest // 2, MIN_RESPONSE_CHARS)
         else:
             cut = [text != response for text, response in zip(texts, responses, strict=True)]
             return replace(completion, usage=completion.usage + Usage(requests=requests)), cut

@@ -15,6 +15,7 @@ from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 ASKED = Usage(10, 5, 1)
+SILENT = Reward(score=0.0, empty=True, copy_rate=0.0)
 GOOD = Reward(score=0.5, usage=ASKED, copy_rate=0.0)
 TURNS = [{"role": "user", "content": "Name three lakes"}]
 TEXTS = ["a", "b", "c", "d", "e"]
@@ -72,8 +73,15 @@ async def test_only_what_failed_is_judged_again():
 async def test_a_judge_that_compares_sees_the_whole_group_again():
     judge = ScriptedGroupJudge([GOOD, DOWN], [Reward(score=0.1), Reward(score=0.9)])
     rewards = await score(judge, 2)
-    assert [r.score for r in rewards] == [0.5, 0.9]
+    assert [r.score for r in rewards] == [0.1, 0.9]  # all of the second comparison: two of them don't go together
     assert judge.asked == [["a", "b"], ["a", "b"]]
+
+
+async def test_a_response_that_says_nothing_hides_no_outage():
+    judge = ScriptedJudge([SILENT, DOWN, DOWN], [Reward(score=0.1), Reward(score=0.9)])
+    rewards = await score(judge, 3)
+    assert [r.score for r in rewards] == [0.0, 0.1, 0.9]
+    assert judge.asked == [["a", "b", "c"], ["b", "c"]]
 
 
 @pytest.mark.parametrize(

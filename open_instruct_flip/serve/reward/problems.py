@@ -68,9 +68,9 @@ def raised(error: FlipError, place: str) -> Problem:
 
 
 def failed(rewards: Sequence[Reward], place: str) -> Problem | None:
-    """The problem of a group of which no response has a reward; None where one has."""
-    errors = {reward.error for reward in rewards}
-    if None in errors:
+    """The problem of a group of which no response that says anything has a reward; None where one has."""
+    errors = {reward.error for reward in rewards if not reward.empty}
+    if None in errors or not errors:
         return None
     for kinds, status in ((REQUEST_FAILURES, 503), (REPLY_FAILURES, 502), (errors, 422)):
         reward = next((reward for reward in rewards if reward.error in kinds), None)
