@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS
-from open_instruct_flip.judges.flip import FORM, FlipJudge
+from open_instruct_flip.judges.contract import Contract, ReplyForm
+from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.judges.shortening import shorten
@@ -62,27 +62,30 @@ class Prompts:
 
     def free(self, pair: Pair) -> str:
         """The FLIP judge's prompt, its reply left to the model."""
-        return self._chat(self._flip.build_messages(pair.context, pair.response), add_generation_prompt=True)
+        return self._chat(self._asked(pair, "free"), add_generation_prompt=True)
 
     def opened(self, pair: Pair) -> str:
         """The FLIP judge's prompt under the contract `prefill`: with the reply begun up to the value."""
-        messages = self._flip.build_messages(pair.context, pair.response)
-        request = self._flip.request(messages, self._flip.form(), "prefill")
-        return self._chat(request.messages, continue_final_message=True)
+        return self._chat(self._asked(pair, "prefill"), continue_final_message=True)
 
-    def inferred(self, reply: str) -> str | None:
-        """What the FLIP judge reads in a reply; None where it reads nothing, or its own prompt."""
+    @property
+    def form(self) -> ReplyForm:
+        """The form of the FLIP judge's replies."""
+        return self._flip.form()
+
+    def inferred(self, reply: str, *, is_opened: bool = False) -> str | None:
+        """What the FLIP judge reads in a reply, or in what goes on with its opening; None where it reads nothing."""
         try:
-            return self._flip.parse(reply)
+            return self._flip.parse(self.form.completed(reply) if is_opened else reply)
         except UnreadableReply:
             return None
 
     def inference(self, pair: Pair) -> Lesson:
-        """The FLIP judge's prompt and the reply that it should write: the JSON object, its opening included."""
-        opened = self.opened(pair)
-        reply = FORM.completed(as_value(self._flip.prompt.defuse(pair.instruction)))
-        whole = self._answered(self._flip.build_messages(pair.context, pair.response), reply)
-        return self._lesson(opened.removesuffix(FORM.opening), FORM.opening, whole)
+        """The FLIP judge's prompt as it opens the reply, and the whole reply that it should write."""
+        *question, opening = self._asked(pair, "prefill")
+        reply = self.form.written(self._flip.prompt.defuse(pair.instruction))
+        begun = self._chat([*question, opening], continue_final_message=True).removesuffix(opening["content"])
+        return self._lesson(begun, opening["content"], self._answered(question, reply))
 
     def statement(self, pair: Pair, *, ended: bool = True) -> Lesson:
         """The likelihood judge's prompt, and the instruction as its answer; with or without the end of the turn."""
@@ -93,6 +96,11 @@ class Prompts:
         return self._lesson(
             open_turn.removesuffix(answer), "", self._answered(messages, answer) if ended else open_turn
         )
+
+    def _asked(self, pair: Pair, contract: Contract) -> list[Message]:
+        """What the FLIP judge sends about a pair, the begun turn included where it opens it."""
+        messages = self._flip.build_messages(pair.context, pair.response)
+        return list(self._flip.request(messages, self.form, contract).messages)
 
     def _answered(self, messages: Sequence[Message], reply: str) -> str:
         """A chat with its reply, up to the token that ends a turn."""
@@ -117,19 +125,6 @@ class Prompts:
     def _chat(self, messages: Sequence[Message], **how: bool) -> str:
         text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, enable_thinking=False, **how)
         return text
-
-
-def as_value(instruction: str) -> str:
-    """An instruction as it stands in the reply's JSON.
-
-    Double quotes become single ones, which token F1 does not tell apart: where a server opens the judge's turn, a
-    double quote before a comma or a line end ends the value.
-
-    Example:
-        >>> as_value('Say "hi", twice.')
-        "Say 'hi', twice."
-    """
-    return json.dumps(instruction.replace('"', "'"), ensure_ascii=False)[1:-1]
 
 
 def fitted(pair: Pair, prompts: Prompts, max_length: int) -> Pair | None:

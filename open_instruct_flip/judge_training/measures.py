@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
@@ -12,7 +13,6 @@ from typing import Any
 from open_instruct_flip.judge_training.config import LINE_UP, JudgeTrainingConfig
 from open_instruct_flip.judge_training.lessons import Lesson, Prompts
 from open_instruct_flip.judge_training.pairs import Pair
-from open_instruct_flip.judges.flip import FORM
 from open_instruct_flip.judges.likelihood import NO_RESPONSE
 from open_instruct_flip.similarity.f1 import f1_score
 
@@ -55,7 +55,7 @@ class HeldOut:
         with torch.inference_mode():
             free = self._replies(model, self._free)
             read = self._prompts.inferred
-            per_pair = self._likenesses([read(reply) or "" for reply in self._opened_replies(model, free)])
+            per_pair = self._likenesses([read(value, is_opened=True) or "" for value in self._values(model)])
             per_pair["readability"] = [float(read(reply) is not None) for reply in free]
             per_pair["likelihood_gain"] = [
                 _mean_logprob(model, given) - _mean_logprob(model, alone)
@@ -81,15 +81,10 @@ class HeldOut:
         ]
         return {"f1": [own for own, *_ in likeness], "retrieval": [_credit(scores) for scores in likeness]}
 
-    def _opened_replies(self, model: Any, free: Sequence[str]) -> list[str]:
-        """Replies that a server opens. One that the model had opened so by itself would go on as it did."""
-        to_open = [number for number, reply in enumerate(free) if not reply.startswith(FORM.opening)]
-        opened = self._replies(model, [self._opened[number] for number in to_open])
-        values = dict(zip(to_open, opened, strict=True))
-        return [
-            FORM.completed(_value(values.get(number, reply.removeprefix(FORM.opening))))
-            for number, reply in enumerate(free)
-        ]
+    def _values(self, model: Any) -> list[str]:
+        """What a server returns that opens the replies: all before the first text that ends the value."""
+        ends = re.compile("|".join(map(re.escape, self._prompts.form.stop)))
+        return [ends.split(reply, 1)[0] for reply in self._replies(model, self._opened)]
 
     def _replies(self, model: Any, prompts: Sequence[str]) -> list[str]:
         """Greedy replies, in the order of the prompts; those of like length are generated together."""
@@ -139,11 +134,6 @@ def _line_up(number: int, pairs: Sequence[Pair], seed: int) -> list[str]:
 def _credit(scores: Sequence[float]) -> float:
     own, *others = scores
     return 0.0 if max(others) > own else 1 / (1 + others.count(own))
-
-
-def _value(reply: str) -> str:
-    """What a server returns of an opened reply: all before the first text that ends the value."""
-    return reply[: min((place for stop in FORM.stop if (place := reply.find(stop)) >= 0), default=len(reply))]
 
 
 def _means(per_pair: Mapping[str, Sequence[float]]) -> dict[str, float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from open_instruct_flip.client.request import CONTINUED_TURN, ChatRequest, Completion, RequestFailed
@@ -40,21 +41,18 @@ class Question(Generic[Reading]):
         build_messages: Makes the chat, called with the responses as they fit.
         read: Reads one reply; raises UnreadableReply.
         form: The JSON object that the reply is; None where it is free text.
+        last_words: What the question ends with.
     """
 
     responses: Sequence[str]
     build_messages: Callable[..., list[Message]]
     read: Callable[[str], Reading]
     form: ReplyForm | None = None
+    last_words: str = ""
 
     def again(self) -> Question[Reading]:
         """The same question, for a reply that could not be read."""
-
-        def build_messages(*texts: str) -> list[Message]:
-            *before, last = self.build_messages(*texts)
-            return [*before, {"role": last["role"], "content": last["content"] + IN_ANOTHER_FORM}]
-
-        return replace(self, build_messages=build_messages)
+        return replace(self, last_words=IN_ANOTHER_FORM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +138,8 @@ class ReplyJudge(Judge):
             return False
         completion, _ = await self._send(sample, contract)
         try:
-            for text in completion.texts:
-                sample.read(text)
+            for reply in _replies(completion, sample.form, contract):
+                sample.read(reply())
         except UnreadableReply:
             return False
         return contract != "schema" or sample.form is None or _is_exactly(completion.texts[0], sample.form)
@@ -167,41 +165,47 @@ class ReplyJudge(Judge):
         except RequestFailed as error:
             return _failed(error)
         readings, unread = [], []
-        for text in completion.texts:
+        for reply in _replies(completion, question.form, contract):
             try:
-                readings.append(question.read(text))
+                readings.append(question.read(reply()))
             except UnreadableReply as error:
                 unread.append(error)
         failure = {} if readings else self._unreadable(unread[0], completion)
-        return Asked(readings, failure, completion.usage, completion.latency_s, completion.texts[0], cut)
+        turn = _opening(question.form, contract) + completion.texts[0]
+        return Asked(readings, failure, completion.usage, completion.latency_s, turn, cut)
 
     async def _send(self, question: Question[Any], contract: Contract) -> tuple[Completion, list[bool]]:
-        """The answer to a question, its texts as `question.read` takes them, and which responses were shortened."""
+        """The answer to a question, its texts without what was sent, and which responses were shortened."""
 
         async def send(*texts: str) -> Completion:
-            return await self._complete(question.build_messages(*texts), question.form, contract)
+            return await self._complete(question, texts, contract)
 
         return await fitted(send, question.responses, self.config.max_response_chars)
 
-    async def _complete(self, messages: list[Message], form: ReplyForm | None, contract: Contract) -> Completion:
-        request = self.request(messages, form, contract)
+    async def _complete(self, question: Question[Any], texts: Sequence[str], contract: Contract) -> Completion:
+        request = self.request(question.build_messages(*texts), question.form, contract, question.last_words)
         completion = await self.client.complete(request)
         if len(completion.texts) < request.n:
             raise JudgeUnusableError(
                 f"the judge gave {len(completion.texts)} of the {request.n} replies asked for: its server ignores n, "
                 "as `transformers serve` does; use vLLM, or --num_samples 1"
             )
-        texts = (_own_words(text, messages[-1]["content"]) for text in completion.texts)
-        if form is not None and contract == "prefill":
-            texts = (form.completed(text.removeprefix(form.opening)) if text.strip() else "" for text in texts)
-        return replace(completion, texts=tuple(texts))
+        opening = _opening(question.form, contract)
+        asked = next(turn["content"] for turn in reversed(request.messages) if turn["role"] == "user")
+        replies = (_own_words(text, asked).removeprefix(opening) for text in completion.texts)
+        return replace(completion, texts=tuple(replies))
 
-    def request(self, messages: list[Message], form: ReplyForm | None, contract: Contract) -> ChatRequest:
+    def request(
+        self, messages: list[Message], form: ReplyForm | None, contract: Contract, last_words: str = ""
+    ) -> ChatRequest:
         """A chat with this judge's sampling settings, its reply under a contract."""
         config = self.config
         opened = form is not None and contract == "prefill"
+        *before, last = messages
+        demand = form.demanded(is_opened=opened) if form is not None else ""
+        messages = [*before, {"role": last["role"], "content": f"{last['content']}{demand}{last_words}"}]
         if form is not None and opened:
-            messages = [*messages, {"role": "assistant", "content": form.opening}]
+            messages.append({"role": "assistant", "content": form.opening})
         return ChatRequest(
             messages,
             max_tokens=config.max_tokens,
@@ -228,6 +232,21 @@ class ReplyJudge(Judge):
 
 def _failed(error: RequestFailed) -> Asked[Any]:
     return Asked([], {"error": error.kind, "detail": error.detail}, Usage(requests=error.requests))
+
+
+def _opening(form: ReplyForm | None, contract: Contract) -> str:
+    """What the judge's turn was opened with."""
+    return form.opening if form is not None and contract == "prefill" else ""
+
+
+def _replies(completion: Completion, form: ReplyForm | None, contract: Contract) -> Iterator[Callable[[], str]]:
+    """For each text of a completion, what gives the reply to be read; it may raise UnreadableReply."""
+    ends = [*completion.finish_reasons, *[""] * len(completion.texts)]
+    for text, end in zip(completion.texts, ends, strict=False):
+        if form is None or contract != "prefill" or not text.strip():
+            yield partial(str, text)
+        else:
+            yield partial(form.completed, text, is_cut=end == "length")
 
 
 def _is_exactly(reply: str, form: ReplyForm) -> bool:

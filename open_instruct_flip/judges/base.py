@@ -129,7 +129,7 @@ class Judge(ABC):
 
     def prompt_texts(self) -> tuple[str, ...]:
         """The templates that this judge's rewards depend on."""
-        return () if self.prompt_files() is None else (self.prompt.system, self.prompt.user)
+        return () if self.prompt_files() is None else self.prompt.texts()
 
     @property
     def target(self) -> Target:

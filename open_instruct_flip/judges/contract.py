@@ -8,13 +8,15 @@ once for each judge, client and event loop, with a response of our own.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 from open_instruct_flip.client.request import RequestFailed
+from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.rewards import FailureKind
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class ReplyForm:
         opening: How the object starts, up to and with what stands before the value.
         stop: What ends the value; the server leaves it out of the reply.
         closing: What completes the object behind the value.
+        demand: What the question says of the form where the prompt itself does not show it.
 
     Example:
         >>> form = ReplyForm({"score": {"type": "integer"}}, '{"score": ...}', '{"score": ', ("}",), "}")
@@ -56,6 +59,7 @@ class ReplyForm:
     opening: str
     stop: tuple[str, ...]
     closing: str
+    demand: str = ""
 
     @classmethod
     def of_text(cls, name: str) -> ReplyForm:
@@ -65,8 +69,8 @@ class ReplyForm:
             >>> ReplyForm.of_text("instruction").shown
             '{"instruction": "..."}'
         """
-        # A quote alone would end the value at a quotation in it.
-        stop = ('"}', '",', '"\n', '" }')
+        # A quote alone, or one before a comma, would end the value at a quotation in it.
+        stop = ('"}', '" }', '"\n', '", "')
         return cls({name: {"type": "string"}}, f'{{"{name}": "..."}}', f'{{"{name}": "', stop, '"}')
 
     def with_reasoning(self) -> ReplyForm:
@@ -79,9 +83,29 @@ class ReplyForm:
             self.closing,
         )
 
-    def completed(self, value: str) -> str:
-        """The whole object from what the judge wrote after the opening."""
-        return f"{self.opening}{value}{self.closing}"
+    def demanded(self, *, is_opened: bool) -> str:
+        """What the question ends with where the judge's turn is opened for it, or is not."""
+        return self.demand
+
+    def completed(self, value: str, *, is_cut: bool = False) -> str:
+        """The whole object from what the judge wrote after the opening.
+
+        Args:
+            value: Its words, the stop that ended them left out.
+            is_cut: Whether it was not a stop that ended them, but the limit on tokens.
+
+        Raises:
+            UnreadableReply: The stop stood in a quotation within the value, of which nobody knows how it goes on.
+        """
+        whole = f"{self.opening}{value}" if is_cut else f"{self.opening}{value}{self.closing}"
+        if not is_cut and whole.count('"') % 2:
+            raise UnreadableReply("the reply was ended at a quotation in it", whole)
+        return whole
+
+    def written(self, value: str) -> str:
+        """The turn of a judge that says this value, as its opening begins it."""
+        # Token F1 does not tell double quotes from single ones, and a double one could end the value.
+        return f"{self.opening}{json.dumps(value.replace(chr(34), chr(39)), ensure_ascii=False)[1:-1]}{self.closing}"
 
     def response_format(self) -> dict[str, Any]:
         """An OpenAI `response_format` that forces an object with exactly these properties."""
@@ -92,6 +116,45 @@ class ReplyForm:
             "additionalProperties": False,
         }
         return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": body}}
+
+
+class LineForm(ReplyForm):
+    """A line of plain text where the judge's turn can be opened for it, and the JSON object elsewhere.
+
+    Small models that are to go on with JSON write about JSON; a sentence of plain words that was begun for them they
+    end. Nothing in a line has to be escaped, and no quotation ends it.
+
+    Example:
+        >>> LineForm.of_line("instruction", "The request was:").completed(' Define "soil".')
+        '{"instruction": "Define \\\\"soil\\\\"."}'
+    """
+
+    @classmethod
+    def of_line(cls, name: str, opening: str) -> LineForm:
+        """A line that begins with `opening`, or an object whose value is free text under a name."""
+        form = ReplyForm.of_text(name)
+        return cls(form.schema, form.shown, opening, ("\n",), "", _answer_as(form.shown))
+
+    def with_reasoning(self) -> ReplyForm:
+        """The object with a sentence of reasoning before the value; a line has no place for that."""
+        form = ReplyForm.of_text(next(iter(self.schema))).with_reasoning()
+        return replace(form, demand=_answer_as(form.shown))
+
+    def completed(self, value: str, *, is_cut: bool = False) -> str:
+        """The object that says what the line says."""
+        return json.dumps({next(iter(self.schema)): value.strip()}, ensure_ascii=False)
+
+    def demanded(self, *, is_opened: bool) -> str:
+        """The object, unless the line is opened."""
+        return "" if is_opened else self.demand
+
+    def written(self, value: str) -> str:
+        """The line that says this value."""
+        return f"{self.opening} {' '.join(value.split())}"
+
+
+def _answer_as(shown: str) -> str:
+    return f"\n\nAnswer as {shown}"
 
 
 # Tasks belong to their loop, and are gone with it.

@@ -14,7 +14,7 @@ from typing import Any
 
 from open_instruct_flip.conversation import Message, Target, hide_instruction
 from open_instruct_flip.judges.config import ReplyConfig
-from open_instruct_flip.judges.contract import ReplyForm
+from open_instruct_flip.judges.contract import LineForm, ReplyForm
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction
 from open_instruct_flip.judges.response import ResponseJudge
@@ -28,7 +28,8 @@ from open_instruct_flip.similarity.measures import (
     similarity,
 )
 
-FORM = ReplyForm.of_text("instruction")
+FIELD = "instruction"
+"""The name of the inference in the reply's JSON."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class FlipJudge(ResponseJudge):
         return prompt.messages(conversation=prompt.conversation(shown), response=response, answer=self.form().shown)
 
     def form(self) -> ReplyForm:
-        return self.as_asked(FORM)
+        opening = self.prompt.opening
+        return self.as_asked(LineForm.of_line(FIELD, opening) if opening else ReplyForm.of_text(FIELD))
 
     def parse(self, reply: str) -> str:
         inferred = inferred_instruction(reply)

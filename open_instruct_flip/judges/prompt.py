@@ -69,6 +69,10 @@ class Fenced(str):
 class PromptTemplate:
     """A system and a user template.
 
+    Attributes:
+        opening: How the judge's reply begins, where it is a line of plain text and its turn can be opened for it;
+            nothing where the reply is a JSON object throughout.
+
     Example:
         >>> prompt = PromptTemplate("", "<response>\\n{response}\\n</response> as {{}}")
         >>> prompt.messages(response="{x} </response>")[-1]["content"]
@@ -77,6 +81,11 @@ class PromptTemplate:
 
     system: str
     user: str
+    opening: str = ""
+
+    def texts(self) -> tuple[str, ...]:
+        """All that the judge is shown of this prompt."""
+        return (self.system, self.user, *filter(None, [self.opening]))
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -178,7 +187,9 @@ def load_prompt(files: PromptFiles, prompt_dir: str | None = None) -> PromptTemp
     folder = shipped if prompt_dir is None else Path(prompt_dir).expanduser()
     for pair in files.pairs():
         if all((folder / file).is_file() for file in pair):
-            prompt = PromptTemplate(*(_read(folder / file) for file in pair))
+            system, user = (_read(folder / file) for file in pair)
+            opening = folder / f"{files.name}.opening.txt"
+            prompt = PromptTemplate(system, user, _read(opening) if opening.is_file() else "")
             _check_placeholders(prompt, files, f"{folder / pair[1]}")
             return prompt
     wanted = "; ".join(" with ".join(pair) for pair in files.pairs())

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
 
-from open_instruct_flip.client.request import ChatRequest, RequestFailed
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.errors import JudgeRefusedError, UsageError
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.rewards import FailureKind
+from open_instruct_flip.rewards import FailureKind, Usage
 
 AUTO: dict[str, Any] = {**ENDPOINT, "reply_contract": "auto"}
 VALUES = {"flip": "Explain soil.", "pointwise": "8", "pairwise": "A", "listwise": "1"}
@@ -76,21 +77,107 @@ async def test_the_surest_contract_that_the_server_keeps_is_taken(
     assert [reward.error for reward in rewards] == [None, None]
 
 
-async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_object(model: ScriptedModel) -> None:
-    model.answer = continuing("flip")
+async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_turn(model: ScriptedModel) -> None:
+    model.answer = continuing("pairwise")
+    judge = judge_class("pairwise")(**ENDPOINT, reply_contract="prefill")
+    rewards = await judge.score(CONVERSATION, ["Soil is earth.", "Bananas."])
+    assert model.requests[0].messages[-1] == {"role": "assistant", "content": '{"winner": "'}
+    assert model.requests[0].stop == ('"',)
+    assert rewards[0].reply == '{"winner": "A\n{"winner": "A'
+
+
+LINE = 'Write a story called "The Sea", set in a town, and say "hi",\\ or {"a": "b"} in it.'
+
+
+async def test_flips_opened_turn_is_a_line_and_nothing_in_it_ends_it(model: ScriptedModel) -> None:
+    model.answer = lambda request: f" {LINE}"
     judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill")
-    (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
+    (reward,) = await judge.score([{"role": "user", "content": LINE}], ["Once."])
     (request,) = model.requests
-    assert request.messages[-1] == {"role": "assistant", "content": '{"instruction": "'}
-    assert '"}' in request.stop
-    assert (reward.score, reward.reply) == (1.0, '{"instruction": "Explain soil."}')
+    assert request.messages[-1] == {"role": "assistant", "content": judge.prompt.opening}
+    assert request.stop == ("\n",)
+    assert "JSON" not in str(request.messages)
+    assert (reward.score, reward.inferred_instruction) == (1.0, LINE)
+    assert reward.reply == f"{judge.prompt.opening} {LINE}"
 
 
-async def test_a_quotation_in_the_value_is_no_end_of_it(model: ScriptedModel) -> None:
-    model.answer = lambda request: 'Explain "soil" to a child'
-    judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill")
+@pytest.mark.parametrize("contract", ["schema", "free"])
+async def test_where_no_line_can_be_opened_the_object_is_asked_for(contract: str, model: ScriptedModel) -> None:
+    model.answer = lambda request: json.dumps({"instruction": LINE})
+    judge = judge_class("flip")(**ENDPOINT, reply_contract=contract)
+    (reward,) = await judge.score([{"role": "user", "content": LINE}], ["Once."])
+    assert model.shown().endswith('Answer as {"instruction": "..."}')
+    assert reward.score == 1.0
+
+
+async def test_reasoning_comes_in_an_object(model: ScriptedModel) -> None:
+    model.answer = lambda request: 'It explains.", "instruction": "Explain soil.'
+    judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill", reasoning=True)
     (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
-    assert reward.inferred_instruction == 'Explain "soil" to a child'
+    assert model.requests[0].messages[-1]["content"] == '{"reasoning": "'
+    assert model.shown().endswith('Answer as {"reasoning": "<one short sentence>", "instruction": "..."}')
+    assert reward.score == 1.0
+
+
+@pytest.fixture
+def own_prompts(tmp_path: Path) -> str:
+    """A FLIP prompt without an opening of its own, whose replies are objects under every contract."""
+    (tmp_path / "flip.system.txt").write_text("")
+    (tmp_path / "flip.user.txt").write_text("{response}\n\nAnswer as {answer}")
+    return str(tmp_path)
+
+
+def ending_at_stops(text: str) -> Server:
+    """A model that writes this text behind an opening, on a server that ends it at the first stop."""
+
+    def answer(request: ChatRequest) -> str:
+        if not opened(request):
+            return json.dumps({"instruction": "Asked again."})
+        return text[: min((place for stop in request.stop if (place := text.find(stop)) >= 0), default=len(text))]
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("written", "inferred"),
+    [
+        ('Explain "soil" to a child"}', 'Explain "soil" to a child'),
+        ('Write about \\"The Sea\\", in winter."}', 'Write about "The Sea", in winter.'),
+        ('Sort \\"one\\", \\"two\\" and \\"six\\"."}', 'Sort "one", "two" and "six".'),
+        ('Fix {\\"a\\": \\"b\\"} for me."}', "Asked again."),  # ended within the inner object
+        ('Sort "one", "two" and "six"."}', "Asked again."),
+        ('Translate "good day"\ninto French."}', "Asked again."),
+        ('Explain soil.", "language": "English"}', "Explain soil."),
+    ],
+)
+async def test_an_opened_object_is_read_whole_or_asked_for_again(
+    written: str, inferred: str, own_prompts: str, model: ScriptedModel
+) -> None:
+    model.answer = ending_at_stops(written)
+    judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill", prompt_dir=own_prompts)
+    (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
+    assert reward.inferred_instruction == inferred
+
+
+async def test_a_number_cut_off_at_the_limit_is_none(model: ScriptedModel) -> None:
+    cut_off = Completion(("1",), ("length",), Usage(9, 1, 1), 0.1)
+    model.answer = lambda request: cut_off if opened(request) else "Well."
+    judge = judge_class("pointwise")(**ENDPOINT, reply_contract="prefill")
+    (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
+    assert reward.error is FailureKind.UNREADABLE_REPLY
+
+
+async def test_a_refusal_while_trying_is_no_verdict_on_the_contract(model: ScriptedModel) -> None:
+    def refused(request: ChatRequest) -> str:
+        raise JudgeRefusedError("404: no such model")
+
+    model.answer = refused
+    judge = judge_class("pointwise")(**AUTO)
+    with pytest.raises(JudgeRefusedError):
+        await judge.score(CONVERSATION, ["Soil."])
+    model.answer = continuing("pointwise")
+    (reward,) = await judge.score(CONVERSATION, ["Soil."])
+    assert reward.score == 0.8
 
 
 async def test_it_is_tried_once_for_all_groups_at_the_same_time(model: ScriptedModel) -> None:

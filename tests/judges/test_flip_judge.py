@@ -181,4 +181,4 @@ async def test_a_response_that_cannot_be_shortened_further_is_a_failure(model: S
     model.answer = answer
     (reward,) = await FlipJudge(**FREE).score(CONVERSATION, ["x" * 2_000])
     assert (reward.score, reward.error) == (None, FailureKind.CONTEXT_OVERFLOW)
-    assert reward.usage.requests == len(model.requests) == 3
+    assert reward.usage.requests == len(model.requests) == 4  # 2000, 1000, 500, and at last 256 characters
