@@ -5,7 +5,9 @@
 
 Each folder of `benchmarks/wordings/<judge>` is a wording; `--wording NAME=FOLDER` adds one, such as the authors' own
 files. "order" is the share of pairs whose right response has the higher reward, ties half, with its standard error;
-"gap" is the mean difference of the two rewards in units of its own standard error.
+"gap" is the mean difference of the two rewards in units of its own standard error. How well a judge reads shows on far
+fewer pairs than how it orders: "nearest" tells how often what it infers from a right response is nearer, by token F1,
+to the own instruction than to those of 15 other items; "own F1" and "others" are the two means.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +34,9 @@ from open_instruct_flip.eval.selection import select
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
+from open_instruct_flip.similarity.f1 import f1_score
 
+LINE_UP = 16
 WORDINGS = Path(__file__).parent / "wordings"
 
 
@@ -86,6 +91,7 @@ def figures(pairs: Sequence[Judged], seconds: float) -> dict[str, Any]:
     longer = [pair.gap for pair in pairs if pair.gap is not None and length_ratio(pair.item) > 0]
     return {
         **of_gaps(gaps),
+        **reading([pair.item for pair in pairs], [pair.right.inferred_instruction for pair in pairs]),
         "right longer": round(fmean(map(ordered, longer)), 3) if longer else None,
         "reward": round(fmean(reward.score for reward in rewards if reward.score is not None), 3),
         "asked again": round(fmean(reward.usage.requests > 1 for reward in rewards), 4),
@@ -95,13 +101,35 @@ def figures(pairs: Sequence[Judged], seconds: float) -> dict[str, Any]:
     }
 
 
+def reading(items: Sequence[Item], inferred: Sequence[str | None]) -> dict[str, Any]:
+    """How near the inferences from right responses are to their own instructions; nothing where there are none."""
+    if len(items) < LINE_UP or not any(inferred):
+        return {}
+    own, others, nearest = [], [], []
+    for number, (item, text) in enumerate(zip(items, inferred, strict=True)):
+        strangers = [other.instruction for other in items if other.instruction != item.instruction]
+        line_up = [item.instruction, *random.Random(number).sample(strangers, LINE_UP - 1)]
+        mine, *theirs = (f1_score(text or "", instruction).f1 for instruction in line_up)
+        own.append(mine)
+        others.append(fmean(theirs))
+        nearest.append(0.0 if max(theirs) > mine else 1 / (1 + theirs.count(mine)))
+    return {
+        "own F1": round(fmean(own), 3),
+        "others": round(fmean(others), 3),
+        "nearest": round(fmean(nearest), 3),
+        "nearest +-": round(stdev(nearest) / math.sqrt(len(nearest)), 3),
+    }
+
+
 def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
     """What needs no judge."""
     rows = []
     for name in SCORES:
         of_items = zip(items, baseline_scores(name, items), strict=True)
         gaps = [scores[item.right.index(True)] - scores[item.right.index(False)] for item, scores in of_items]
-        rows.append({"wording": f"({name})", **of_gaps(gaps)})
+        # A judge that repeats the response as its inference.
+        as_inferred = [item.responses[item.right.index(True)] if name == "token_f1" else None for item in items]
+        rows.append({"wording": f"({name})", **of_gaps(gaps), **reading(items, as_inferred)})
     return rows
 
 

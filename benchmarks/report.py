@@ -32,12 +32,13 @@ def machine() -> dict[str, Any]:
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows of equal keys as a table."""
+    """Print rows as a table; what a row does not have is a dash."""
     table = Table(title=title, title_justify="left")
-    for number, name in enumerate(rows[0]):
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for number, name in enumerate(names):
         table.add_column(name, justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(_cell(row.get(name)) for name in names))
     rich.print(table)
 
 
