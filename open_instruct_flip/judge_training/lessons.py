@@ -76,7 +76,7 @@ class Prompts:
     def inferred(self, reply: str, *, is_opened: bool = False) -> str | None:
         """What the FLIP judge reads in a reply, or in what goes on with its opening; None where it reads nothing."""
         try:
-            return self._flip.parse(self.form.completed(reply) if is_opened else reply)
+            return self._flip.parse(self.form.completed(reply) if is_opened else self.form.unopened(reply))
         except UnreadableReply:
             return None
 

@@ -243,10 +243,12 @@ def _replies(completion: Completion, form: ReplyForm | None, contract: Contract)
     """For each text of a completion, what gives the reply to be read; it may raise UnreadableReply."""
     ends = [*completion.finish_reasons, *[""] * len(completion.texts)]
     for text, end in zip(completion.texts, ends, strict=False):
-        if form is None or contract != "prefill" or not text.strip():
+        if form is None or not text.strip():
             yield partial(str, text)
-        else:
+        elif contract == "prefill":
             yield partial(form.completed, text, is_cut=end == "length")
+        else:
+            yield partial(form.unopened, text)
 
 
 def _is_exactly(reply: str, form: ReplyForm) -> bool:

@@ -102,6 +102,10 @@ class ReplyForm:
             raise UnreadableReply("the reply was ended at a quotation in it", whole)
         return whole
 
+    def unopened(self, reply: str) -> str:
+        """A whole reply, as it is to be read."""
+        return reply
+
     def written(self, value: str) -> str:
         """The turn of a judge that says this value, as its opening begins it."""
         # Token F1 does not tell double quotes from single ones, and a double one could end the value.
@@ -147,6 +151,12 @@ class LineForm(ReplyForm):
     def demanded(self, *, is_opened: bool) -> str:
         """The object, unless the line is opened."""
         return "" if is_opened else self.demand
+
+    def unopened(self, reply: str) -> str:
+        """A whole reply: the object, or nothing but the line, which a judge that was trained to may open itself."""
+        line = reply.strip()
+        is_line = line.startswith(self.opening) and "\n" not in line
+        return self.completed(line.removeprefix(self.opening)) if is_line else reply
 
     def written(self, value: str) -> str:
         """The line that says this value."""

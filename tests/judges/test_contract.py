@@ -110,6 +110,16 @@ async def test_where_no_line_can_be_opened_the_object_is_asked_for(contract: str
     assert reward.score == 1.0
 
 
+async def test_a_judge_that_opens_its_line_by_itself_is_read(model: ScriptedModel) -> None:
+    judge = judge_class("flip")(**ENDPOINT, reply_contract="free")
+    model.answer = lambda request: f"{judge.prompt.opening} {LINE}"
+    (reward,) = await judge.score([{"role": "user", "content": LINE}], ["Once."])
+    assert (reward.score, reward.usage.requests) == (1.0, 1)
+    model.answer = lambda request: f"{judge.prompt.opening} Say one thing.\n\n{judge.prompt.opening} Say another."
+    (reward,) = await judge.score([{"role": "user", "content": LINE}], ["Once."])
+    assert reward.error is FailureKind.UNREADABLE_REPLY
+
+
 async def test_reasoning_comes_in_an_object(model: ScriptedModel) -> None:
     model.answer = lambda request: 'It explains.", "instruction": "Explain soil.'
     judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill", reasoning=True)
