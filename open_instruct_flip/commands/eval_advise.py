@@ -18,16 +18,17 @@ from open_instruct_flip.errors import UsageError
 def advise(folders: tuple[Path, ...], as_json: bool) -> None:
     """Say which judge to train with, from the results in DIR..., and why.
 
-    A DIR is a folder of `flip eval run` or `flip eval attacks`. Where intervals overlap there is no verdict.
+    A DIR is a folder of `flip eval run` or `flip eval attacks`. Where intervals overlap there is no verdict. A judge
+    that stands in two folders is shown with the folder's name.
     """
     from open_instruct_flip.eval.advise import advise as advise_on
-    from open_instruct_flip.eval.attacks.run import read_effects
-    from open_instruct_flip.eval.summary import SUMMARY, read_summaries
+    from open_instruct_flip.eval.advise import read_folders
+    from open_instruct_flip.eval.summary import SUMMARY
 
-    summaries = read_summaries(folders)
-    if not summaries:
+    read = read_folders(folders)
+    if not any(one.summary for one in read):
         raise UsageError(f"none of the folders holds a {SUMMARY}; give one that `flip eval run` finished")
-    found = advise_on(summaries, [effect for folder in folders for effect in read_effects(folder)])
+    found = advise_on(read)
     if as_json:
         click.echo(json.dumps([asdict(advice) for advice in found], indent=1))
         return

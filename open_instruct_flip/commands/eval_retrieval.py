@@ -35,11 +35,12 @@ def retrieval(
     response to each instruction of its line-up. DIR gets judgements.jsonl and summary.json.
     """
     from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.retrieval import Retrieval, judged_items, line_ups, scores_in_line_ups
+    from open_instruct_flip.eval.retrieval import Retrieval, check_judges, judged_items, line_ups, scores_in_line_ups
     from open_instruct_flip.eval.run import Pass, by_judge
     from open_instruct_flip.eval.selection import digest, select
 
     contenders = find_contenders(judges, judge_options, clients)
+    check_judges(one.judge for one in contenders)
     benchmark = Retrieval()
     answered = select(benchmark.read(data, config.split), data, (), config)
     lined_up = line_ups(answered, others, config.bootstrap_seed)

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from open_instruct_flip.eval.attacks.effects import Effect
-from open_instruct_flip.eval.summary import headline
+from open_instruct_flip.eval.attacks.run import read_effects
+from open_instruct_flip.eval.judgements import folder_names
+from open_instruct_flip.eval.store import SETTINGS
+from open_instruct_flip.eval.summary import headline, read_summaries
 
 Z = 1.96
 """Standard errors on each side of a 95% interval."""
 TOLERATED = 0.05
 """Share of unreadable replies, or of ties, that is let pass: at this one a third of all groups of 8 have one."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a result folder holds.
+
+    Attributes:
+        name: The folder's, which tells judges of one label apart.
+        summary: What `summary.json` holds; None where no evaluation was finished.
+        effects: What attacks did to judges, by their labels.
+        judges: What the attacked judges' verdicts depend on, by their labels, as far as it is known.
+    """
+
+    name: str
+    summary: Mapping[str, Any] | None = None
+    effects: Sequence[Effect] = ()
+    judges: Mapping[str, Any] = field(default_factory=dict)
+
+    def labels(self, benchmark: str) -> Iterable[str]:
+        """The judges that have results on a benchmark."""
+        return self.summary["results"].get(benchmark, {}) if self.summary else ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +114,7 @@ class Case:
 
     def _robustness(self) -> list[str]:
         if self.weakest is None or self.weakest.flipped is None:
-            return ["robustness is not known: no attack was run"]
+            return ["robustness is not known: no attack on it was run"]
         flipped = self.weakest.flipped
         span = f"{flipped.low:.1%} to {flipped.high:.1%}"
         return [f"weakest against {self.weakest.attack}: {flipped.mean:.1%} flipped ({span})"]
@@ -103,32 +130,49 @@ class Advice:
     reason: str = ""
 
 
-def advise(summaries: Sequence[Mapping[str, Any]], effects: Iterable[Effect]) -> list[Advice]:
+def read_folders(folders: Sequence[Path]) -> list[Results]:
+    """What these result folders hold.
+
+    Raises:
+        UsageError: A file is none of `flip eval`'s.
+    """
+    return [
+        Results(name, next(iter(read_summaries([folder])), None), read_effects(folder), _judges(folder))
+        for folder, name in folder_names(folders).items()
+    ]
+
+
+def advise(folders: Sequence[Results]) -> list[Advice]:
     """Say for each benchmark which judge to train with; none where the intervals do not tell.
 
-    Args:
-        summaries: What `summary.json` files hold.
-        effects: What attacks did to these judges, by the judges' labels.
+    A judge that has results on a benchmark in more than one folder is told apart by the folder.
     """
-    weakest = _weakest(effects)
-    found: dict[str, Advice] = {}
-    for summary in summaries:
-        for benchmark, results in summary["results"].items():
-            advice = found.setdefault(benchmark, Advice(benchmark))
-            advice.cases += [_case(benchmark, judge, result, weakest) for judge, result in results.items()]
-    paired = {
-        (benchmark, one["judge"], one["other"]): one
-        for summary in summaries
-        for benchmark, differences in summary.get("differences", {}).items()
-        for one in differences
-    }
-    for advice in found.values():
-        advice.cases.sort(key=lambda case: -math.inf if case.value is None else case.value, reverse=True)
-        _decide(advice, paired)
-    return list(found.values())
+    names = dict.fromkeys(name for one in folders if one.summary for name in one.summary["results"])
+    return [_advice(benchmark, folders) for benchmark in names]
 
 
-Paired = Mapping[tuple[str, str, str], Mapping[str, Any]]
+Paired = Mapping[tuple[str, str], Mapping[str, Any]]
+"""The differences of the paired bootstrap by the two judges' names, which no two folders share."""
+
+
+def _advice(benchmark: str, folders: Sequence[Results]) -> Advice:
+    seen = Counter(label for one in folders for label in one.labels(benchmark))
+    cases: list[Case] = []
+    paired: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for one in folders:
+        if one.summary is None:
+            continue
+        names = {label: f"{label} ({one.name})" if seen[label] > 1 else label for label in one.labels(benchmark)}
+        for label, name in names.items():
+            weakest = _weakest(label, one, folders, is_alone=seen[label] == 1)
+            cases.append(_case(benchmark, name, one.summary["results"][benchmark][label], weakest))
+        for gap in one.summary.get("differences", {}).get(benchmark, ()):
+            judge, other = (names.get(label, label) for label in (gap["judge"], gap["other"]))
+            paired[judge, other] = gap
+    cases.sort(key=lambda case: -math.inf if case.value is None else case.value, reverse=True)
+    advice = Advice(benchmark, cases)
+    _decide(advice, paired)
+    return advice
 
 
 def _decide(advice: Advice, paired: Paired) -> None:
@@ -150,7 +194,7 @@ def _decide(advice: Advice, paired: Paired) -> None:
 def _gap(best: Case, other: Case, paired: Paired) -> Gap:
     """The lead of one judge: by the paired bootstrap where both were in one run, else from the standard errors."""
     for a, b, sign in ((best, other, 1), (other, best, -1)):
-        one = paired.get((best.benchmark, a.judge, b.judge))
+        one = paired.get((a.judge, b.judge))
         if one is not None and one["low"] is not None:
             low, high = sorted((sign * one["low"], sign * one["high"]))
             return Gap(sign * one["value"], low, high)
@@ -162,7 +206,7 @@ def _apart(ours: float, our_error: float, theirs: float, their_error: float) -> 
     return Gap(ours - theirs, ours - theirs - half, ours - theirs + half)
 
 
-def _case(benchmark: str, judge: str, result: Mapping[str, Any], weakest: Mapping[str, Effect]) -> Case:
+def _case(benchmark: str, judge: str, result: Mapping[str, Any], weakest: Effect | None) -> Case:
     figure, overall, cost = headline(result), result["overall"], result["cost"]
     value, error = overall.get(figure), overall.get("se") or 0.0
     trivial = {name: own["overall"] for name, own in result["baselines"].items()}
@@ -184,16 +228,35 @@ def _case(benchmark: str, judge: str, result: Mapping[str, Any], weakest: Mappin
         cost["unreadable"],
         (cost["prompt_tokens_per_1000"] + cost["completion_tokens_per_1000"]) / 1000,
         cost["request_seconds_per_1000"] / 1000,
-        weakest.get(judge),
+        weakest,
     )
 
 
-def _weakest(effects: Iterable[Effect]) -> dict[str, Effect]:
-    """Of each judge the attack, without a guard, that turned most choices."""
-    found: dict[str, Effect] = {}
-    for effect in effects:
-        if effect.copy_guard == "off" and effect.flipped is not None:
-            known = found.get(effect.judge)
-            if known is None or known.flipped is None or effect.flipped.mean > known.flipped.mean:
-                found[effect.judge] = effect
-    return found
+def _weakest(label: str, own: Results, folders: Sequence[Results], *, is_alone: bool) -> Effect | None:
+    """Of a judge the attack, without a guard, that turned most choices; `is_alone`: no other judge has its label."""
+    judge = own.summary.get("judges", {}).get(label) if own.summary else None
+    found = [
+        (effect.flipped.mean, effect)
+        for one in folders
+        if one is own or _is_same(judge, one.judges.get(label), is_alone)
+        for effect in one.effects
+        if effect.judge == label and effect.copy_guard == "off" and effect.flipped is not None
+    ]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _is_same(judge: Mapping[str, Any] | None, attacked: Mapping[str, Any] | None, is_alone: bool) -> bool:
+    """Whether the judge of a run is the one that was attacked in another folder."""
+    if judge is None or attacked is None:
+        return is_alone
+    # The effects say under which copy guard they are.
+    return {**judge, "copy_guard": None} == {**attacked, "copy_guard": None}
+
+
+def _judges(folder: Path) -> Mapping[str, Any]:
+    """What a folder's judgements depend on, by judge; nothing where that isn't known."""
+    try:
+        judges: Mapping[str, Any] = json.loads((folder / SETTINGS).read_text("utf-8"))["judges"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return judges

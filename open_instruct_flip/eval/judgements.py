@@ -115,11 +115,23 @@ def read_results(folders: Sequence[Path]) -> list[Judgement]:
     """
     read = {folder: read_judgements(folder) for folder in dict.fromkeys(folders)}
     seen = Counter(judge for rows in read.values() for judge in {row["judge"] for row in rows})
+    names = folder_names(folders)
     for folder, rows in read.items():
         for row in rows:
             if seen[row["judge"]] > 1:
-                row["judge"] = f"{row['judge']} ({folder.name})"
+                row["judge"] = f"{row['judge']} ({names[folder]})"
     return [row for rows in read.values() for row in rows]
+
+
+def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """What each folder is called: its name, or its whole path where another one has that name.
+
+    Example:
+        >>> list(folder_names([Path("a/pairs"), Path("b/pairs"), Path("b/llmbar")]).values())
+        ['a/pairs', 'b/pairs', 'llmbar']
+    """
+    seen = Counter(folder.name for folder in dict.fromkeys(folders))
+    return {folder: folder.name if seen[folder.name] == 1 else str(folder) for folder in folders}
 
 
 def judged_items(rows: Iterable[Judgement]) -> list[JudgedItem]:

@@ -8,7 +8,7 @@ one, which costs as many more judgements.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.benchmark import Benchmark
@@ -51,6 +51,26 @@ class Retrieval(Benchmark):
         count = len(item.right)
         mean = sum(1 / rank for rank in range(1, count + 1)) / count
         return super().credits_by_chance(item) | {"reciprocal_rank": mean}
+
+
+def check_judges(judges: Iterable[Judge]) -> None:
+    """Refuse judges whose figures would be of something else than the others'.
+
+    Raises:
+        UsageError: One infers system prompts, or takes copies off its rewards.
+    """
+    for judge in judges:
+        if judge.target != "last_user":
+            raise UsageError(
+                f"a line-up is made of user turns, and --flip_target {judge.target} infers another one: leave it out, "
+                "or measure it on a benchmark with `flip eval run`"
+            )
+        if judge.config.copy_guard == "penalize":
+            # What was inferred is compared with instructions here, and no reward is left to take something off.
+            raise UsageError(
+                "--copy_guard penalize would change the scores of some judges only: take off or mask, or measure it "
+                "with `flip eval run`"
+            )
 
 
 def line_ups(answered: Sequence[Item], others: int, seed: int) -> list[Item]:

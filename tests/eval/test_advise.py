@@ -5,7 +5,7 @@ import json
 import pytest
 
 from open_instruct_flip.commands.main import run as flip
-from open_instruct_flip.eval.advise import advise
+from open_instruct_flip.eval.advise import Results, advise
 from open_instruct_flip.eval.attacks.effects import Effect
 from open_instruct_flip.eval.estimate import Estimate
 
@@ -41,7 +41,7 @@ def ahead(judge, other, value, low, high):
     ],
 )
 def test_the_verdict(summaries, judge, reason):
-    (advice,) = advise(summaries, [])
+    (advice,) = advise([Results(f"run{number}", one) for number, one in enumerate(summaries)])
     assert advice.judge == judge
     assert reason in advice.reason
 
@@ -52,7 +52,7 @@ def test_each_word_stands_with_its_figures():
     guarded = Effect("a", "padding", "penalize", None, Estimate(0.9, 0.05, 0.8, 1.0, 100), 0.0)
     strongest = Effect("a", "begging", "off", None, flipped, 0.0)
     results = summary(a=result(0.8, official=0.9, unreadable=0.2), b=result(None))
-    (advice,) = advise([results], [weaker, guarded, strongest])
+    (advice,) = advise([Results("run", results), Results("attacks", effects=[weaker, guarded, strongest])])
     assert [case.judge for case in advice.cases] == ["a", "b"]
     assert advice.cases[0].words() == [
         "better than the best trivial judge, longer: strict 0.800, +0.200 (+0.172 to +0.228)",
@@ -64,6 +64,44 @@ def test_each_word_stands_with_its_figures():
     assert advice.cases[1].words()[0].startswith("nothing was judged")
 
 
+def test_judges_of_one_label_are_told_apart_by_their_folders():
+    # Each run's own paired difference decides nothing between judges of different runs.
+    first = summary([ahead("flip", "pointwise", 0.3, 0.26, 0.34)], flip=result(0.9), pointwise=result(0.6))
+    second = summary([ahead("flip", "pointwise", -0.19, -0.23, -0.15)], flip=result(0.7), pointwise=result(0.89))
+    for folders in ([Results("A", first), Results("B", second)], [Results("B", second), Results("A", first)]):
+        (advice,) = advise(folders)
+        assert [case.judge for case in advice.cases] == ["flip (A)", "pointwise (B)", "flip (B)", "pointwise (A)"]
+        assert advice.judge is None
+        assert advice.reason.startswith("no verdict: flip (A) is not surely ahead of pointwise (B) by +0.010 (-0.018")
+
+
+def test_judges_of_one_label_on_different_benchmarks_keep_their_names():
+    other = {"results": {"rm_bench": {"flip": result(0.7)}}}
+    advice = advise([Results("A", summary(flip=result(0.8))), Results("B", other)])
+    assert [one.judge for one in advice] == ["flip", "flip"]
+
+
+def flips(share):
+    return Effect("flip", "begging", "off", None, Estimate(share, 0.05, share, share, 100), 0.0)
+
+
+def test_an_attack_counts_for_the_judge_that_was_attacked():
+    small, large = ({"llm_judge_model": name, "copy_guard": "off"} for name in ("small", "large"))
+    first, second = (summary(flip=result(value)) | {"judges": {"flip": j}} for value, j in ((0.9, small), (0.7, large)))
+    attacks = [
+        Results("C", effects=[flips(0.25)], judges={"flip": small | {"copy_guard": "penalize"}}),
+        Results("D", effects=[flips(0.75)], judges={"flip": large}),
+    ]
+    (advice,) = advise([Results("A", first), Results("B", second), *attacks])
+    assert [(case.judge, case.weakest.flipped.mean) for case in advice.cases] == [
+        ("flip (A)", 0.25),
+        ("flip (B)", 0.75),
+    ]
+    (alone,) = advise([Results("A", first), attacks[1]])
+    assert alone.cases[0].weakest is None
+    assert "no attack on it was run" in alone.cases[0].words()[-1]
+
+
 def test_the_command_prints_the_verdict_and_its_words(tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps(summary(a=result(0.8), b=result(0.7))))
     assert flip(["eval", "advise", str(tmp_path)]) == 0
@@ -71,6 +109,15 @@ def test_the_command_prints_the_verdict_and_its_words(tmp_path, capsys):
     assert lines[0].startswith("llmbar: train with a, ahead of b by +0.100")
     assert flip(["eval", "advise", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["judge"] == "a"
+
+
+def test_folders_of_one_name_are_shown_with_their_paths(tmp_path, capsys):
+    folders = [tmp_path / name / "llmbar" for name in ("small", "large")]
+    for folder, value in zip(folders, (0.7, 0.9), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps(summary(flip=result(value))))
+    assert flip(["eval", "advise", *map(str, folders)]) == 0
+    assert f"train with flip ({folders[1]}), ahead of flip ({folders[0]})" in capsys.readouterr().out
 
 
 def test_a_folder_without_results_is_wrong_use(tmp_path, capsys):

@@ -79,3 +79,20 @@ def test_too_few_instructions_are_refused(answered: Path, capsys: pytest.Capture
     assert run(["eval", "retrieval", str(answered), "--others", "8", "--out", str(answered.parent / "out"), *url]) == 2
     assert "needs 9 different instructions, and there are 8" in capsys.readouterr().err
     assert not (answered.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("--flip_target", "system"), "--flip_target system infers another one: leave it out"),
+        (("--copy_guard", "penalize"), "--copy_guard penalize would change the scores of some judges only"),
+    ],
+)
+def test_what_would_not_be_compared_alike_is_refused(
+    options: tuple[str, ...], fault: str, answered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", "http://127.0.0.1:9/v1"]
+    out = answered.parent / "out"
+    assert run(["eval", "retrieval", str(answered), "--others", "3", "--out", str(out), *url, *options]) == 2
+    assert fault in capsys.readouterr().err
+    assert not out.exists()
