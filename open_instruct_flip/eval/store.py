@@ -127,11 +127,18 @@ class JudgementStore:
         self._count(rows)
 
     def finish(self, keys: Iterable[Key]) -> list[Output]:
-        """The rows of these items in their order, which the file has from then on, each row once."""
-        rows = [row for key in keys for row in self._rows[key]]
+        """The rows of these items in their order.
+
+        The file has them in that order from then on, each row once, and behind them what it holds of other items, such
+        as those of attacks that this run was not asked for.
+        """
+        wanted = list(keys)
+        others = self._rows.keys() - set(wanted)
+        rows = [row for key in wanted for row in self._rows[key]]
         new = self.path.with_name(f"{JUDGEMENTS}.new")
         with new.open("wb") as file:
             file.writelines(map(encode, rows))
+            file.writelines(encode(row) for key, kept in self._rows.items() if key in others for row in kept)
         new.replace(self.path)
         return rows
 

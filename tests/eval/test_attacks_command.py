@@ -60,6 +60,19 @@ def test_an_interrupted_run_goes_on_without_judging_twice(attack):
     assert server.num_requests - before == 2
 
 
+def test_judgements_of_an_attack_stay_when_another_is_asked_for(attack):
+    _, out, server = attack("--attack", "begging")
+    judgements = (out / "judgements.jsonl").read_text()
+    for name, requests in (("flattery", 4), ("begging", 0)):
+        before = server.num_requests
+        assert attack("--attack", name)[0] == 0
+        assert server.num_requests - before == requests
+        assert {one["attack"] for one in json.loads((out / "attacks.json").read_text())} == {name}
+    lines = (out / "judgements.jsonl").read_text()
+    assert lines.startswith(judgements)
+    assert [json.loads(line)["attack"] for line in lines.splitlines()[8:]] == ["flattery"] * 4
+
+
 def test_a_masked_response_reaches_the_judge_without_what_it_copies(attack):
     code, _, server = attack("--attack", "restated_before", "--copy_guard", "mask")
     assert code == 0
