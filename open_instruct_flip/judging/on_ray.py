@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,7 +31,12 @@ def spread(
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(ignore_reinit_error=True, logging_level=logging.WARNING)
-    workers = min(max_workers, len(pieces), max(1, int(ray.cluster_resources().get("CPU", 1))))
+    workers = min(
+        max_workers,
+        len(pieces),
+        judge.client.config.max_concurrency,  # of more workers some would have no request left to send
+        max(1, int(ray.cluster_resources().get("CPU", 1))),
+    )
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
@@ -56,9 +60,13 @@ def import_ray() -> Any:
 
 
 def _shared(judge: Judge, workers: int) -> Judge:
-    """The judge for one of several workers: its share of the requests in flight, and the URLs that are known here."""
+    """The judge for one of several workers: its share of the requests in flight, and the URLs that are known here.
+
+    There are not more workers than requests in flight, and all shares together are not more either.
+    """
     config = judge.client.config
     urls = [url for url in config.endpoints() if url is not None]
-    share = math.ceil(config.max_concurrency / workers)
-    shared = replace(config, max_concurrency=share, api_base=",".join(urls) or config.api_base)
+    shared = replace(
+        config, max_concurrency=config.max_concurrency // workers, api_base=",".join(urls) or config.api_base
+    )
     return type(judge).from_config(judge.config, shared)
