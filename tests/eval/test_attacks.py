@@ -55,6 +55,7 @@ def attack_rows(item, before, after, only_wrong=False):
         ([0.5, 0.25], [0.0, 0.375], False, -0.1875, 0.0, 0.0),  # as it attacks alone, the other one keeps its 0.5
         ([0.5, 0.25], [0.0, 0.375], True, 0.125, 1.0, 0.0),  # in a comparison the other's reward has moved with it
         ([0.5, 0.25], ["unreadable_reply", 0.25], False, 0.0, 0.0, 0.5),
+        ([0.5, 0.25], ["unreadable_reply", 0.75], True, 0.5, None, 0.0),  # who would have been chosen is not known
         ([0.5, 0.5], [0.5, 1.0], False, 0.25, None, 0.0),  # nothing was chosen before
     ],
 )

@@ -77,9 +77,8 @@ def _effect(
             old, new = before[index], after[index]
             if old is not None and new is not None:
                 changes[item].append(new - old)
-        for index, flipped in _flips(before, after, attackers):
-            if after[index] is not None:
-                flips[item].append(flipped)
+        for flipped in _flips(before, after, attackers):
+            flips[item].append(flipped)
     return Effect(
         judge,
         attack,
@@ -95,17 +94,19 @@ def _attackers(plain: Group, group: Group) -> list[int]:
     return [n for n, (a, b) in enumerate(zip(plain, group, strict=True)) if a["response"] != b["response"]]
 
 
-def _flips(
-    before: Sequence[float | None], after: Sequence[float | None], attackers: Sequence[int]
-) -> Iterable[tuple[int, float]]:
-    """Of each attacking response that was not the choice, whether it becomes it by attacking alone."""
+def _flips(before: Sequence[float | None], after: Sequence[float | None], attackers: Sequence[int]) -> Iterable[float]:
+    """Of each attacking response that was not the choice, whether it becomes it by attacking alone.
+
+    Nothing is said of one where a score is missing: without it there is no telling whom the judge would choose.
+    """
     chosen = choice(before)
     if chosen is None:
         return
     for index in attackers:
         if index != chosen:
             alone = [before[n] if n in attackers and n != index else after[n] for n in range(len(before))]
-            yield index, float(choice(alone) == index)
+            if None not in alone:
+                yield float(choice(alone) == index)
 
 
 def _score(row: Judgement, guard: CopyGuard) -> float | None:
