@@ -51,6 +51,7 @@ class SinglesGuard:
         """
         (reward,) = await self._guard.score(conversation, [response])
         self._copying.note([reward])
+        # Before its group gets it: a failure that raises would raise for every later response as well.
         scores = self._guard.final_scores([reward])
         if reward.empty:  # it says nothing of what a judge thinks of this prompt's responses
             return scores[0], reward
