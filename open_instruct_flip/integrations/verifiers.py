@@ -13,6 +13,7 @@ from typing import Any
 from open_instruct_flip.conversation import Message, with_instruction
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.failures.copies import CopyWatch
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.judges.base import Judge
 
@@ -23,6 +24,7 @@ def flip_reward(
     """A method for `vf.reward`: the score of a rollout's last reply, in [0, 1].
 
     verifiers leaves out a rollout whose scoring raises, so a failed judgement raises and no stand-in is made.
+    A warning comes once the policy repeats its instructions.
 
     Args:
         judge: A judge that does not compare responses: verifiers scores each rollout by itself.
@@ -37,11 +39,13 @@ def flip_reward(
         raise UsageError(f"the {judge.name} judge compares responses, and verifiers scores rollouts one by one")
     # Made at the first rollout, in the process that scores.
     guard = cache(lambda: OutageGuard(judge, failures or FailureConfig()))
+    copying = CopyWatch()
 
     async def reward(self: Any, task: Any, trace: Any) -> float:
         instruction = getattr(task, ground_truth) if ground_truth else None
         conversation = with_instruction(_turns(task), instruction, judge.target)
         (verdict,) = await guard().score(conversation, [trace.last_reply])
+        copying.note([verdict])
         if verdict.score is None:
             raise FlipError(f"the {judge.name} judge failed: {verdict.error}: {verdict.detail}")
         return verdict.score

@@ -1,5 +1,7 @@
 """verifiers' reward: through a real task's own scoring, where verifiers is installed."""
 
+from types import SimpleNamespace
+
 import pytest
 import verifiers_task
 
@@ -7,6 +9,7 @@ from open_instruct_flip import FlipJudge
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.integrations.verifiers import flip_reward
 from open_instruct_flip.judges.pairwise import PairwiseJudge
+from open_instruct_flip.rewards import Reward
 
 INSTRUCTION = "Name three causes why soil may be lost in spring."
 MODEL = "hosted_vllm/judge"
@@ -43,6 +46,22 @@ async def test_a_failed_judgement_is_an_error_of_the_rollout_and_no_reward(reply
     with pytest.raises(Exception, match="scoring") as raised:
         await scored(judge, "Rain and wind.", prompt=INSTRUCTION)
     assert type(raised.value).__name__ == "TaskError"
+
+
+class EasyJudge(FlipJudge):
+    """Likes every response."""
+
+    async def score_group(self, conversation, responses):
+        return [Reward(score=0.9) for _ in responses]
+
+
+@pytest.mark.parametrize(("reply", "warnings"), [(INSTRUCTION, 1), ("Rain and wind wear it away.", 0)])
+async def test_a_policy_that_copies_is_warned_of_once(reply, warnings, caplog):
+    reward = flip_reward(EasyJudge(MODEL, "http://127.0.0.1:9/v1"))
+    task = SimpleNamespace(system_prompt=None, prompt=INSTRUCTION, idx=0)
+    for _ in range(300):
+        assert await reward(None, task, SimpleNamespace(last_reply=reply)) == 0.9
+    assert caplog.text.count("the policy repeats 100%") == warnings
 
 
 def test_a_judge_that_compares_is_refused():
