@@ -294,6 +294,7 @@ async def test_a_mixture_of_two_judges_is_a_label_like_any_other(open_instruct, 
     scores, metrics = await reward(config, ["a", "b", "c"], label="general-flip+pointwise")
     assert scores == [0.5] * 3  # no part tells them apart
     assert metrics["objective/general-flip+pointwise_reward"] == 0.5
+    assert "flip/f1_mean" not in metrics  # a standardised reward is no F1
     assert len(judge_server.bodies) == 6
 
 

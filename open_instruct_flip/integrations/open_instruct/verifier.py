@@ -102,7 +102,8 @@ class JudgeVerifier(LMJudgeVerifier):
             rewards=rewards,
             scores=guard.final_scores(rewards),
             context_matches=known.context_matches,
-            measure=getattr(self.judge.config, "similarity", None),
+            # A mixed judge has the option for its parts, and other rewards.
+            measure=getattr(self.judge.config, "similarity", None) if self.judge.infers_instruction else None,
         )
 
     def instruction(self, label: Any) -> str:
