@@ -96,7 +96,7 @@ class Summary:
             if output["error"] in REQUEST_FAILURES | REPLY_FAILURES:
                 self.first_failure = self.first_failure or f"{output['error']}: {output['detail']}"
         self.num_truncated += output["truncated"]
-        if output["copy_rate"] is not None:
+        if output.get("copy_rate") is not None:  # a partial output of an earlier version has none, and is refused
             self.copy_rates.add(output["copy_rate"])
         usage = output["usage"]
         self.prompt_tokens += usage["prompt_tokens"]

@@ -86,6 +86,14 @@ def test_other_settings_are_refused_with_both_values(tmp_path: Path) -> None:
     assert len(write(tmp_path / "out.jsonl")) == 3
 
 
+def test_rows_of_an_earlier_version_are_refused_and_no_traceback(tmp_path: Path) -> None:
+    old = [{name: value for name, value in output.items() if name != "copy_rate"} for output in outputs_of(ROWS[0])]
+    (tmp_path / "out.jsonl.partial").write_bytes(b"".join(map(encode, old)))
+    (tmp_path / "out.jsonl.partial.json").write_text(json.dumps({"judge": "flip"}))
+    with pytest.raises(UsageError, match="was made with other settings"):
+        write(tmp_path / "out.jsonl")
+
+
 def test_settings_that_are_gone_are_not_guessed(tmp_path: Path) -> None:
     write(tmp_path / "out.jsonl", stop_after=2)
     (tmp_path / "out.jsonl.partial.json").unlink()
