@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,15 +47,22 @@ def run_server(settings: ServerSettings) -> None:
     if server.workers == 1:
         uvicorn.Server(config).run()
         return
-    with _shared_counts():
+    with shared_counts():
         Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
 @contextmanager
-def _shared_counts() -> Iterator[None]:
-    """A folder in which the workers leave their counts. They are spawned, and so read where it is when they start."""
-    folder = os.environ.setdefault(SHARED_DIR, tempfile.mkdtemp(prefix="flip-reward-"))
-    try:
+def shared_counts() -> Iterator[None]:
+    """A folder in which the workers leave their counts. They are spawned, and so read where it is when they start.
+
+    One that the environment names is taken and left as it is; others may count there too.
+    """
+    if SHARED_DIR in os.environ:
         yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="flip-reward-", ignore_cleanup_errors=True) as folder:
+        os.environ[SHARED_DIR] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SHARED_DIR]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -15,6 +16,8 @@ from judge_double import varied_reply
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.serve.ports import free_port
+from open_instruct_flip.serve.reward.metrics import SHARED_DIR
+from open_instruct_flip.serve.reward.run import shared_counts
 
 PROMPT, RESPONSE, KEY = "Describe a zanzibar quagga.", "A zebra-like xylophone, perhaps.", "k-77-not-shown"
 GROUP = {"prompt": PROMPT, "responses": [RESPONSE]}
@@ -114,3 +117,17 @@ def test_a_judge_that_is_not_there_is_told_at_once(capsys):
     gone = f"http://127.0.0.1:{free_port('127.0.0.1')}/v1"
     assert run(["serve", "reward", "--llm_judge_model", "hosted_vllm/judge", "--api_base", gone]) == 1
     assert json.dumps(gone)[1:-1] in capsys.readouterr().err
+
+
+def test_a_folder_of_counts_that_the_user_names_is_left(tmp_path, monkeypatch):
+    (tmp_path / "other.db").write_text("of another service")
+    monkeypatch.setenv(SHARED_DIR, str(tmp_path))
+    with shared_counts():
+        pass
+    assert (tmp_path / "other.db").exists()
+    monkeypatch.delenv(SHARED_DIR)
+    with shared_counts():
+        made = Path(os.environ[SHARED_DIR])
+        assert made.is_dir()
+    assert not made.exists()
+    assert SHARED_DIR not in os.environ
