@@ -36,7 +36,9 @@ class TrainConfig:
     epochs: float = field(default=3.0, metadata={"help": "Times that each pair is seen, at most"})
     batch_size: int = field(default=8, metadata={"help": "Pairs per step"})
     learning_rate: float = field(default=5e-5, metadata={"help": "Highest learning rate of AdamW"})
-    heldout: float = field(default=0.1, metadata={"help": "Share of the pairs that is held out to stop by"})
+    heldout: float = field(
+        default=0.1, metadata={"help": "Share of the pairs that is held out to stop by, in whole conversations"}
+    )
     patience: int = field(
         default=3, metadata={"help": "Evaluations without a smaller held-out loss after which training stops"}
     )

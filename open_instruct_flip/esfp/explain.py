@@ -33,7 +33,7 @@ async def explain_pairs(
     A pair of which an explanation fails is left out; the next call asks for it again.
 
     Raises:
-        UsageError: `out` holds explanations of another model.
+        UsageError: `out` holds explanations of another model, or pairs without.
         JudgeUnusableError: No request to this model can succeed. What is finished is kept.
     """
     model = explainer.client.config.llm_judge_model
@@ -79,6 +79,8 @@ def _kept(out: Path, model: str) -> set[tuple[str, str, str]]:
     content = out.read_bytes()
     out.write_bytes(content[: content.rfind(b"\n") + 1])
     pairs = list(read_pairs(out)) if out.stat().st_size else []
+    if any(pair.explanations is None for pair in pairs):
+        raise UsageError(f"{out} holds pairs without explanations; give another OUT")
     foreign = next((pair.explained_by for pair in pairs if pair.explained_by != model), None)
     if foreign is not None:
         raise UsageError(f"{out} holds explanations of {foreign}, not of {model}; give another OUT")

@@ -82,8 +82,7 @@ def train_esfp(pairs: Sequence[Pair], config: TrainConfig, say: Callable[[str], 
     transformers_logging.disable_progress_bar()
     set_seed(config.seed)
     model, tokenizer, filler = load_masked_model(config.base, config.slot())
-    examples = [_example(pair, filler) for pair in pairs]
-    train, heldout = _split(examples, config)
+    train, heldout = ([_example(pair, filler) for pair in part] for part in split_pairs(pairs, config))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix="checkpoints-") as checkpoints:
         trainer = _trainer(model, tokenizer, filler, train, heldout, config, checkpoints)
@@ -102,7 +101,7 @@ def train_esfp(pairs: Sequence[Pair], config: TrainConfig, say: Callable[[str], 
         after["eval_loss"],
         trainer.state.global_step,
         (len(train), len(heldout)),
-        float(np.mean([one.truncated for example in examples for one in example])),
+        float(np.mean([one.truncated for example in [*train, *heldout] for one in example])),
     )
     _save(trainer, tokenizer, trained, config)
     return trained
@@ -118,6 +117,8 @@ def _check(pairs: Sequence[Pair], out: Path, config: TrainConfig) -> None:
         )
     if len(pairs) < 2:
         raise UsageError(f"training needs two pairs at least, one of them to hold out; got {len(pairs)}")
+    if len({repr(pair.conversation) for pair in pairs}) < 2:
+        raise UsageError("the pairs must be of two conversations at least, one of them to hold out; all are of one")
     bare = sum(pair.explanations is None for pair in pairs)
     if config.explanations and bare:
         raise UsageError(
@@ -132,11 +133,23 @@ def _example(pair: Pair, filler: Filler) -> Example:
     return filler.fill(instruction, pair.chosen, chosen), filler.fill(instruction, pair.rejected, rejected)
 
 
-def _split(examples: Sequence[Example], config: TrainConfig) -> tuple[list[Example], list[Example]]:
-    order = list(examples)
+def split_pairs(pairs: Sequence[Pair], config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and pairs to hold out, both shuffled; no conversation has pairs in both.
+
+    Whole conversations are held out until these have `heldout` of the pairs, and one is left to train on.
+    """
+    order = list(pairs)
     random.Random(config.seed).shuffle(order)
-    held = min(max(1, round(config.heldout * len(order))), len(order) - 1)
-    return order[held:], order[:held]
+    conversations: dict[str, list[Pair]] = {}
+    for pair in order:
+        conversations.setdefault(repr(pair.conversation), []).append(pair)
+    last = list(conversations)[-1]
+    wanted = max(1, round(config.heldout * len(order)))
+    held: list[Pair] = []
+    train: list[Pair] = []
+    for name, of_conversation in conversations.items():
+        (held if len(held) < wanted and name != last else train).extend(of_conversation)
+    return train, held
 
 
 def _trainer(

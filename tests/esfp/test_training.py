@@ -110,6 +110,32 @@ def test_explanations_are_made_once_and_trained_on(base: str, tmp_path: Path, ju
     assert reward.usage.requests == 1
 
 
+def test_pairs_without_explanations_in_out_are_not_taken_for_explained(
+    tmp_path: Path, judge_double: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = judge_double()
+    pairs, out = write(tmp_path / "pairs.jsonl", PAIRS[:3]), write(tmp_path / "out.jsonl", PAIRS[:3])
+    command = ["esfp", "explain", pairs, out, "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]
+    assert flip(command) == 2
+    assert "out.jsonl holds pairs without explanations" in capsys.readouterr().err
+    assert read(Path(out)) == PAIRS[:3]
+
+
+def test_pairs_of_a_conversation_are_held_out_together(base: str, tmp_path: Path) -> None:
+    rows = [pair | {"prompt": f"Name {SUBJECTS[number // 4]}."} for number, pair in enumerate(PAIRS)]
+    code, out = train(tmp_path, base, rows, "--no_explanations", "--epochs", "1", "--heldout", "0.05")
+    assert code == 0
+    assert "20 pairs trained on, 4 held out" in (out / "README.md").read_text()
+
+
+def test_pairs_of_one_conversation_alone_are_refused(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _ = train(tmp_path, base, [pair | {"prompt": "Name it."} for pair in PAIRS], "--no_explanations")
+    assert code == 2
+    assert "two conversations at least" in capsys.readouterr().err
+
+
 def test_explanations_that_fail_are_told_and_asked_for_again(
     tmp_path: Path, judge_double: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,10 +200,12 @@ def test_a_folder_that_is_not_empty_is_left_alone(base: str, tmp_path: Path) -> 
 
 
 def test_pairs_of_turns_are_read_as_preference_data_has_them(base: str, tmp_path: Path) -> None:
-    asked = {"role": "user", "content": "Name a colour."}
     rows = [
-        {side: [asked, {"role": "assistant", "content": text}] for side, text in (("chosen", a), ("rejected", b))}
-        for a, b in (("Red.", "Rain."), ("Blue.", "Soil."))
+        {
+            side: [{"role": "user", "content": asked}, {"role": "assistant", "content": text}]
+            for side, text in (("chosen", a), ("rejected", b))
+        }
+        for asked, a, b in (("Name a colour.", "Red.", "Rain."), ("Name another.", "Blue.", "Soil."))
     ]
     code, out = train(tmp_path, base, rows, "--no_explanations", "--epochs", "1")
     assert code == 0

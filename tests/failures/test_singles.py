@@ -23,7 +23,9 @@ class StandInJudge(FlipJudge):
         ]
 
 
-@pytest.mark.parametrize(("option", "kind"), [("on_unreadable", "unreadable_reply"), ("on_failure", "unscorable_instruction")])
+@pytest.mark.parametrize(
+    ("option", "kind"), [("on_unreadable", "unreadable_reply"), ("on_failure", "unscorable_instruction")]
+)
 async def test_a_failure_that_raises_raises_once(option, kind):
     judge = StandInJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1")
     guard = SinglesGuard(judge, FailureConfig(**{option: "raise"}))
