@@ -50,6 +50,8 @@ def stands_in(text: str, source: str) -> bool:
 def mask_copies(response: str, instruction: str) -> str:
     """The response without its runs of at least 5 words that stand in the instruction in the same order.
 
+    Empty where only marks are left of it, such as the full stop or the quotes of a copied sentence.
+
     Example:
         >>> mask_copies("Sure, write a haiku about the sea: Waves come.", "Write a haiku about the sea.")
         'Sure, : Waves come.'
@@ -61,7 +63,8 @@ def mask_copies(response: str, instruction: str) -> str:
     for first, last in _runs(spoken, wanted):
         pieces.append(response[end : words[first].start()])
         end = words[last].end()
-    return "".join([*pieces, response[end:]])
+    left = "".join([*pieces, response[end:]])
+    return left if not pieces or _word().search(_plain(left)) else ""
 
 
 def _runs(words: list[str], wanted: frozenset[NGram]) -> list[tuple[int, int]]:

@@ -26,9 +26,9 @@ def test_a_copy_is_one_in_every_script(instruction: str, response: str) -> None:
     copied = response.format(instruction)
     assert copy_rate(copied, instruction) == 1.0
     assert copy_rate(response.format(""), instruction) == 0.0
-    left = mask_copies(copied, instruction)
+    left = mask_copies(copied + " 1", instruction)  # a word stays
     assert left.startswith(response.split("{}")[0])
-    assert left.endswith(response.split("{}")[1])
+    assert left.endswith(response.split("{}")[1] + " 1")
     assert instruction[2:-2] not in left
 
 
@@ -37,7 +37,7 @@ def test_signs_of_their_own_do_not_split_words(text: str) -> None:
     decomposed = unicodedata.normalize("NFD", text)
     four = " ".join(decomposed.split()[:4])
     assert copy_rate(four, decomposed) == 0.0
-    assert mask_copies(f"- {decomposed} -", decomposed) == "-  -"
+    assert mask_copies(f"1 {decomposed} 2", decomposed) == "1  2"
 
 
 def test_two_characters_of_a_script_without_spaces_count_as_a_word() -> None:
@@ -68,9 +68,21 @@ def test_words_and_characters_add_up() -> None:
 )
 def test_typography_hides_no_copy(response: str, instruction: str) -> None:
     assert copy_rate(response, instruction) == 1.0
-    assert not any(character.isalnum() for character in mask_copies(response, instruction))
+    assert mask_copies(response, instruction) == ""
 
 
 def test_what_is_not_masked_stays_as_it_was() -> None:
     response = "_Don’t_ ask me to_write a haiku about the sea. It’s my_sea."
     assert mask_copies(response, "Write a haiku about the sea") == "_Don’t_ ask me to_. It’s my_sea."
+
+
+@pytest.mark.parametrize("around", ["{}.", '"{}."', "**{}.**", "_{}._", "> {}\n\n---", "🌊 {} 🌊", "{0}? {0}!"])
+def test_nothing_is_left_where_only_marks_are(around: str) -> None:
+    instruction = "Write a haiku about the sea"
+    assert mask_copies(around.format(instruction), instruction) == ""
+    assert mask_copies(around.format(instruction) + " 1", instruction).endswith(" 1")
+
+
+@pytest.mark.parametrize("response", ["...", "🌊", "?!", "", "Waves."])
+def test_what_copies_nothing_stays_whatever_it_is(response: str) -> None:
+    assert mask_copies(response, "Write a haiku about the sea") == response

@@ -55,10 +55,12 @@ async def test_a_failure_stays_one_and_still_tells_what_was_copied(model: Script
     assert (reward.score, reward.error, reward.copy_rate) == (None, "empty_reply", 1.0)
 
 
-async def test_nothing_left_to_judge_is_a_response_that_says_nothing(model: ScriptedModel) -> None:
+@pytest.mark.parametrize("response", [INSTRUCTION, f"{INSTRUCTION}.", f'"{INSTRUCTION}."', f"**{INSTRUCTION}.**"])
+async def test_nothing_left_to_judge_is_a_response_that_says_nothing(response: str, model: ScriptedModel) -> None:
+    model.answer = lambda request: BOTH
     judge = FlipJudge(**ENDPOINT, reply_contract="free", copy_guard="mask")
-    (reward,) = await judge.score(CONVERSATION, [INSTRUCTION])
-    assert (reward.score, reward.copy_rate, model.requests) == (0.0, 1.0, [])
+    (reward,) = await judge.score(CONVERSATION, [response])
+    assert (reward.score, reward.empty, reward.copy_rate, model.requests) == (0.0, True, 1.0, [])
 
 
 async def test_of_a_system_prompt_it_is_the_system_prompt_that_is_copied(model: ScriptedModel) -> None:
