@@ -11,6 +11,7 @@ from open_instruct_flip import FlipJudge, PointwiseJudge
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.mixed import mixed
+from open_instruct_flip.similarity import measures
 
 INSTRUCTION = "Write a haiku about the sea"
 CONVERSATION: list[Message] = [{"role": "user", "content": INSTRUCTION}]
@@ -69,6 +70,16 @@ async def test_of_a_system_prompt_it_is_the_system_prompt_that_is_copied(model: 
     conversation: list[Message] = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": "Go."}]
     (reward,) = await judge.score(conversation, [QUOTING])
     assert reward.copy_rate == 1.0
+
+
+async def test_words_of_a_script_without_spaces_are_warned_of_once(
+    model: ScriptedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    measures._warn_once.cache_clear()
+    model.answer = lambda request: BOTH
+    for text in ("Explain soil.", "什么是土壤退化？", "什么是诗歌？"):
+        await FlipJudge(**ENDPOINT, reply_contract="free").score([{"role": "user", "content": text}], [HONEST])
+    assert caplog.text.count("--similarity chrf") == 1
 
 
 def test_an_unknown_guard_is_refused() -> None:
