@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,6 +13,8 @@ from open_instruct_flip.data.prompts import ROLES, conversation_key
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.rows.files import Row, read_rows
 from open_instruct_flip.similarity.f1 import is_scorable
+from open_instruct_flip.similarity.measures import UNSPACED_REMEDY
+from open_instruct_flip.similarity.scripts import is_unspaced
 
 Severity = Literal["error", "warning"]
 
@@ -91,6 +93,10 @@ class _Report:
 
     def findings(self) -> list[DatasetFinding]:
         found = [DatasetFinding(*problem, source, tuple(rows)) for (source, problem), rows in self.rows.items()]
+        unspaced = sum(len(f.rows) for f in found if f.kind == "no_spaces")
+        if unspaced:
+            share = f"{unspaced / self.num_rows:.1%} of the rows: {UNSPACED_REMEDY}"
+            found = [replace(f, message=f"{f.message}, {share}") if f.kind == "no_spaces" else f for f in found]
         if not self.num_rows:
             found.append(DatasetFinding("no_rows", "error", "the dataset has no rows", self.dataset))
         elif self.num_rows == sum(len(f.rows) for f in found if f.kind == "long_prompt"):
@@ -178,6 +184,8 @@ class _Checker:
             yield _Problem("ground_truth", "error", f"ground_truth is not {turn}, which {label} compares with")
         if instruction.strip() and not is_scorable(instruction):
             yield _Problem("no_token", "error", f"{turn} has no word to compare: every F1 is 0")
+        if "flip" in self.labels[label.lower()] and is_unspaced(instruction):
+            yield _Problem("no_spaces", "warning", f"{turn} is written without spaces between words")
 
 
 @dataclass(frozen=True)

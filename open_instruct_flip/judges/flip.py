@@ -26,6 +26,7 @@ from open_instruct_flip.similarity.measures import (
     check_available,
     check_similarity,
     similarity,
+    warn_where_words_mislead,
 )
 
 FIELD = "instruction"
@@ -111,6 +112,7 @@ class FlipJudge(ResponseJudge):
 
     async def verdict(self, conversation: Sequence[Message], readings: Sequence[str]) -> dict[str, Any]:
         instruction = hide_instruction(conversation, self.target).instruction
+        warn_where_words_mislead(self.config.similarity, instruction)
         overlaps = [f1_score(inferred, instruction) for inferred in readings]
         return {
             "score": await self._likeness(readings, instruction, overlaps),

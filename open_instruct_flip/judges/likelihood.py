@@ -196,6 +196,11 @@ class LikelihoodJudge(Judge):
             what = "response" if self.config.forward else "instruction"
             detail = f"the judge's prompt does not end with the {what}; its chat template cuts or moves the answer"
             return Reward(error=FailureKind.UNREADABLE_REPLY, detail=detail, **seen)
+        counted = [*found.tokens, *prior.tokens] if self.config.normalise == "pmi" else found.tokens
+        odd = next((token for token in counted if not math.isfinite(token.logprob)), None)
+        if odd is not None:
+            detail = f"the server gave token {odd.token_id} {odd.text!r} the log-probability {odd.logprob}"
+            return Reward(error=FailureKind.SERVER_ERROR, detail=detail, **seen)
         score = normalised(found.tokens, prior.tokens, self.config.normalise)
         return Reward(score=score, tokens=self._read(found.tokens, prior.tokens), **seen)
 

@@ -34,7 +34,11 @@ _CONTROL_TOKENS = re.compile(
     r"<(?=[|｜])"
     r"|<(?=/?(?:s|bos|eos|pad|unk|think|tool_call|tool_response|start_of_turn|end_of_turn|im_start|im_end)>)"
     r"|<(?=</?SYS>>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+    r"|<(?=\w+\|>)"  # Gemma 4 ends its turns with <turn|>
+    r"|<(?=/?(?:seed|minimax):\w+>)"  # Seed-OSS, MiniMax
+    r"|\](?=~!?b[\[\]])|\[(?=e~\[)"  # MiniMax
+    r"|\[(?=gMASK\])|<(?=(?:sop|eop)>)",  # GLM
     re.IGNORECASE,
 )
 _TAG = re.compile(r"</?(\w+)>")
@@ -114,7 +118,8 @@ class PromptTemplate:
         text = f"{self.system}\n{self.user}"
         tags = {*_TAG.findall(text), "conversation", "response"}
         headings = set(_HEADING.findall(text))
-        starts = [f"<(?=/?(?:{'|'.join(sorted(tags))}))"]
+        # A reader takes `</ response >` for the end of a section, too.
+        starts = [rf"<(?=(?:/\s*)?(?:{'|'.join(sorted(tags))}))"]
         starts += [f"{re.escape(h[0])}(?={re.escape(h[1:])})" for h in sorted(headings)]
         return re.compile("|".join(starts), re.IGNORECASE)
 

@@ -7,13 +7,15 @@ mean-pooled states, see `metrics.py` of their repository). Every measure gives 1
 from __future__ import annotations
 
 import importlib.util
+import logging
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, get_args
 
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.similarity.f1 import f1_score
+from open_instruct_flip.similarity.scripts import is_unspaced
 
 SimilarityName = Literal["f1", "precision", "recall", "bleu", "rouge_l", "chrf", "embedding"]
 SIMILARITIES: tuple[SimilarityName, ...] = get_args(SimilarityName)
@@ -26,6 +28,10 @@ _NEEDS = {
     "embedding": ("sentence_transformers", "sentence-transformers"),
 }
 _ENCODER = threading.Lock()
+_WORD_MEASURES = frozenset({"f1", "precision", "recall", "bleu", "rouge_l"})
+UNSPACED_REMEDY = "token F1 takes a clause without spaces for one word; --similarity chrf compares characters"
+
+logger = logging.getLogger(__name__)
 
 
 def similarity(
@@ -79,6 +85,17 @@ def check_available(name: str) -> None:
     module, package = _NEEDS.get(name, (None, ""))
     if module is not None and importlib.util.find_spec(module) is None:
         raise MissingDependencyError(f"--similarity {name} needs {package}: pip install {package}")
+
+
+def warn_where_words_mislead(name: str, instruction: str) -> None:
+    """Log once per process that a measure of words is asked about a script without spaces between them."""
+    if name in _WORD_MEASURES and is_unspaced(instruction):
+        _warn_once()
+
+
+@cache
+def _warn_once() -> None:
+    logger.warning("an instruction is written without spaces between words: %s", UNSPACED_REMEDY)
 
 
 def _bleu(inferred: str, instruction: str) -> float:

@@ -114,6 +114,14 @@ def test_a_column_has_one_type(tmp_path: Path) -> None:
     assert finding.message == "ground_truth is a list here and a str in earlier rows"
 
 
+def test_instructions_without_spaces_are_named_with_their_share_and_the_remedy(tmp_path: Path) -> None:
+    chinese = row(messages=[turn("什么是土壤退化？")], ground_truth="什么是土壤退化？")
+    (finding,) = validate_dataset(write_jsonl(tmp_path / "d.jsonl", [row(), chinese, other(1), other(2)]))
+    assert (finding.kind, finding.severity, finding.rows) == ("no_spaces", "warning", (2,))
+    assert "25.0% of the rows" in finding.message
+    assert "--similarity chrf" in finding.message
+
+
 def test_duplicates_differ_in_case_and_white_space_only(tmp_path: Path) -> None:
     shouted = TEXT.upper().replace("\n", "  ")
     rows = [row(), row(messages=[turn(shouted)], ground_truth=shouted), row(), other(1)]

@@ -11,6 +11,7 @@ from open_instruct_flip import FlipJudge, PointwiseJudge
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.mixed import mixed
+from open_instruct_flip.similarity import measures
 
 INSTRUCTION = "Write a haiku about the sea"
 CONVERSATION: list[Message] = [{"role": "user", "content": INSTRUCTION}]
@@ -55,10 +56,12 @@ async def test_a_failure_stays_one_and_still_tells_what_was_copied(model: Script
     assert (reward.score, reward.error, reward.copy_rate) == (None, "empty_reply", 1.0)
 
 
-async def test_nothing_left_to_judge_is_a_response_that_says_nothing(model: ScriptedModel) -> None:
+@pytest.mark.parametrize("response", [INSTRUCTION, f"{INSTRUCTION}.", f'"{INSTRUCTION}."', f"**{INSTRUCTION}.**"])
+async def test_nothing_left_to_judge_is_a_response_that_says_nothing(response: str, model: ScriptedModel) -> None:
+    model.answer = lambda request: BOTH
     judge = FlipJudge(**ENDPOINT, reply_contract="free", copy_guard="mask")
-    (reward,) = await judge.score(CONVERSATION, [INSTRUCTION])
-    assert (reward.score, reward.copy_rate, model.requests) == (0.0, 1.0, [])
+    (reward,) = await judge.score(CONVERSATION, [response])
+    assert (reward.score, reward.empty, reward.copy_rate, model.requests) == (0.0, True, 1.0, [])
 
 
 async def test_of_a_system_prompt_it_is_the_system_prompt_that_is_copied(model: ScriptedModel) -> None:
@@ -67,6 +70,16 @@ async def test_of_a_system_prompt_it_is_the_system_prompt_that_is_copied(model: 
     conversation: list[Message] = [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": "Go."}]
     (reward,) = await judge.score(conversation, [QUOTING])
     assert reward.copy_rate == 1.0
+
+
+async def test_words_of_a_script_without_spaces_are_warned_of_once(
+    model: ScriptedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    measures._warn_once.cache_clear()
+    model.answer = lambda request: BOTH
+    for text in ("Explain soil.", "什么是土壤退化？", "什么是诗歌？"):
+        await FlipJudge(**ENDPOINT, reply_contract="free").score([{"role": "user", "content": text}], [HONEST])
+    assert caplog.text.count("--similarity chrf") == 1
 
 
 def test_an_unknown_guard_is_refused() -> None:

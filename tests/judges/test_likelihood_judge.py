@@ -75,6 +75,26 @@ async def test_an_instruction_that_is_likely_anyway_gains_nothing(model: Scripte
     assert reward.score == 0.5
 
 
+@pytest.mark.parametrize("odd", [math.nan, -math.inf, math.inf])
+@pytest.mark.parametrize("how", ["pmi", "mean", "sum"])
+@pytest.mark.parametrize("where", ["Rain.", NO_RESPONSE])
+async def test_a_log_probability_that_is_no_number_is_a_failure_of_what_it_counts_for(
+    where: str, how: str, odd: float, model: ScriptedModel
+) -> None:
+    def answer(request: ChatRequest) -> Completion:
+        completion = vllm(request)
+        if where in request.messages[1]["content"]:
+            for token in (completion.prompt_logprobs or [])[-1:]:
+                next(iter(token.values()))["logprob"] = odd
+        return completion
+
+    model.answer = answer
+    rewards = await LikelihoodJudge(**ENDPOINT, normalise=how).score(CONVERSATION, ["Soil is fertile.", "Rain."])
+    failed = [False, True] if where == "Rain." else [how == "pmi"] * 2
+    assert [reward.error for reward in rewards] == [FailureKind.SERVER_ERROR if fails else None for fails in failed]
+    assert all(f"'soil' the log-probability {odd}" in (reward.detail or "") for reward in rewards if reward.error)
+
+
 async def test_each_response_is_one_request_of_one_token_and_the_group_two_more(model: ScriptedModel) -> None:
     model.answer = vllm
     judge = LikelihoodJudge(**ENDPOINT)
