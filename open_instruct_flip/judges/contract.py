@@ -126,7 +126,8 @@ class LineForm(ReplyForm):
     """A line of plain text where the judge's turn can be opened for it, and the JSON object elsewhere.
 
     Small models that are to go on with JSON write about JSON; a sentence of plain words that was begun for them they
-    end. Nothing in a line has to be escaped, and no quotation ends it.
+    end. Nothing in a line has to be escaped, and no quotation ends it. An opening that ends with a quotation mark keeps
+    them from beginning with an empty line.
 
     Example:
         >>> LineForm.of_line("instruction", "The request was:").completed(' Define "soil".')
@@ -145,8 +146,11 @@ class LineForm(ReplyForm):
         return replace(form, demand=_answer_as(form.shown))
 
     def completed(self, value: str, *, is_cut: bool = False) -> str:
-        """The object that says what the line says."""
-        return json.dumps({next(iter(self.schema)): value.strip()}, ensure_ascii=False)
+        """The object that says what the line says, without the quotation mark that ends what the opening began."""
+        line = value.strip()
+        if self.opening.endswith('"') and line.count('"') % 2 and not is_cut:
+            line = line[: line.rindex('"')]
+        return json.dumps({next(iter(self.schema)): line}, ensure_ascii=False)
 
     def demanded(self, *, is_opened: bool) -> str:
         """The object, unless the line is opened."""
@@ -160,7 +164,8 @@ class LineForm(ReplyForm):
 
     def written(self, value: str) -> str:
         """The line that says this value."""
-        return f"{self.opening} {' '.join(value.split())}"
+        line = " ".join(value.split())
+        return f'{self.opening}{line}"' if self.opening.endswith('"') else f"{self.opening} {line}"
 
 
 def _answer_as(shown: str) -> str:

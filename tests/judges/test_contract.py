@@ -90,7 +90,7 @@ LINE = 'Write a story called "The Sea", set in a town, and say "hi",\\ or {"a": 
 
 
 async def test_flips_opened_turn_is_a_line_and_nothing_in_it_ends_it(model: ScriptedModel) -> None:
-    model.answer = lambda request: f" {LINE}"
+    model.answer = lambda request: f'{LINE}"'
     judge = judge_class("flip")(**ENDPOINT, reply_contract="prefill")
     (reward,) = await judge.score([{"role": "user", "content": LINE}], ["Once."])
     (request,) = model.requests
@@ -98,7 +98,7 @@ async def test_flips_opened_turn_is_a_line_and_nothing_in_it_ends_it(model: Scri
     assert request.stop == ("\n",)
     assert "JSON" not in str(request.messages)
     assert (reward.score, reward.inferred_instruction) == (1.0, LINE)
-    assert reward.reply == f"{judge.prompt.opening} {LINE}"
+    assert reward.reply == f'{judge.prompt.opening}{LINE}"'
 
 
 @pytest.mark.parametrize("contract", ["schema", "free"])
@@ -112,7 +112,7 @@ async def test_where_no_line_can_be_opened_the_object_is_asked_for(contract: str
 
 async def test_a_judge_that_opens_its_line_by_itself_is_read(model: ScriptedModel) -> None:
     judge = judge_class("flip")(**ENDPOINT, reply_contract="free")
-    model.answer = lambda request: f"{judge.prompt.opening} {LINE}"
+    model.answer = lambda request: f'{judge.prompt.opening}{LINE}"'
     (reward,) = await judge.score([{"role": "user", "content": LINE}], ["Once."])
     assert (reward.score, reward.usage.requests) == (1.0, 1)
     model.answer = lambda request: f"{judge.prompt.opening} Say one thing.\n\n{judge.prompt.opening} Say another."
