@@ -108,8 +108,7 @@ class ReplyForm:
 
     def written(self, value: str) -> str:
         """The turn of a judge that says this value, as its opening begins it."""
-        # Token F1 does not tell double quotes from single ones, and a double one could end the value.
-        return f"{self.opening}{json.dumps(value.replace(chr(34), chr(39)), ensure_ascii=False)[1:-1]}{self.closing}"
+        return f"{self.opening}{json.dumps(_with_single_quotes(value), ensure_ascii=False)[1:-1]}{self.closing}"
 
     def response_format(self) -> dict[str, Any]:
         """An OpenAI `response_format` that forces an object with exactly these properties."""
@@ -164,8 +163,13 @@ class LineForm(ReplyForm):
 
     def written(self, value: str) -> str:
         """The line that says this value."""
-        line = " ".join(value.split())
+        line = " ".join(_with_single_quotes(value).split())
         return f'{self.opening}{line}"' if self.opening.endswith('"') else f"{self.opening} {line}"
+
+
+def _with_single_quotes(value: str) -> str:
+    """A text in which nothing looks like its end; token F1 does not tell the two kinds of quotation marks apart."""
+    return value.replace('"', "'")
 
 
 def _answer_as(shown: str) -> str:

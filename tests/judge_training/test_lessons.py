@@ -1,15 +1,17 @@
 """What is trained is what is served: lessons against the requests that the judges really send."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from open_instruct_flip.errors import JudgeUnusableError
-from open_instruct_flip.judge_training.lessons import IGNORED, as_value, fitted, lessons
+from open_instruct_flip.judge_training.lessons import IGNORED, fitted, lessons
 from open_instruct_flip.judge_training.pairs import Pair
-from open_instruct_flip.judges.flip import FORM, FlipJudge
+from open_instruct_flip.judges.contract import LineForm, ReplyForm
+from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import NO_RESPONSE, LikelihoodJudge
-from open_instruct_flip.judges.reply import inferred_instruction
 from open_instruct_flip.judges.shortening import CUT
 
 CONTEXT = ({"role": "system", "content": "Be brief."},)
@@ -35,10 +37,7 @@ def test_the_flip_judge_sends_what_was_trained(judge_double, tokenizer, prompts)
     server.bodies.clear()
     FlipJudge("hosted_vllm/judge", server.api_base, reply_contract="free").score_sync(CONVERSATION, [PAIR.response])
     assert rendered(tokenizer, server.bodies[0]) == prompts.free(PAIR)
-    lesson = prompts.inference(PAIR)
-    text = tokenizer.decode(lesson.ids)
-    assert text.startswith(prompts.opened(PAIR))
-    assert text.startswith(prompts.free(PAIR))
+    assert tokenizer.decode(prompts.inference(PAIR).ids).startswith(prompts.opened(PAIR))
 
 
 def test_the_likelihood_judge_sends_what_was_trained(judge_double, tokenizer, prompts):
@@ -59,16 +58,21 @@ def test_the_loss_is_on_the_reply_alone(tokenizer, prompts):
         assert row["labels"] == [IGNORED] * lesson.start + learned
         assert row["input_ids"][lesson.start :] == learned
     reply = tokenizer.decode(prompts.inference(PAIR).ids[prompts.inference(PAIR).start :])
-    assert reply.endswith('"}<|end|>')
-    assert inferred_instruction(reply.removesuffix("<|end|>")) == PAIR.instruction.replace('"', "'")
+    assert reply.endswith('"<|end|>')
+    assert prompts.inferred(reply.removesuffix("<|end|>")) == "Say 'why soil matters', in 4 words. No list."
 
 
-@given(st.text(min_size=1))
-def test_nothing_in_an_instruction_ends_the_value_before_its_end(instruction):
+@pytest.mark.parametrize(
+    "form", [ReplyForm.of_text("x"), LineForm.of_line("x", "It was:"), LineForm.of_line("x", 'It: "')]
+)
+@given(instruction=st.text(min_size=1))
+def test_nothing_in_an_instruction_ends_the_value_before_its_end(form, instruction):
     # A server looks for the stops in what the judge writes, which the opening is no part of.
-    value = as_value(instruction)
-    written = value + FORM.closing
-    assert min(written.find(stop) for stop in FORM.stop if stop in written) == len(value)
+    written = form.written(instruction).removeprefix(form.opening)
+    value = written.removesuffix(form.closing)
+    assert min((written.find(stop) for stop in form.stop if stop in written), default=len(value)) == len(value)
+    said = json.loads(form.completed(value))["x"]
+    assert said.split() == instruction.replace('"', "'").split()
 
 
 def test_a_control_token_in_an_instruction_stays_text(tokenizer, prompts):
@@ -98,8 +102,8 @@ def test_a_share_of_the_lessons_is_the_likelihood_judges(prompts):
     ("said", "inferred"),
     [
         ("Write about the northern sea.", "Write about the northern sea."),
-        ("Which question or instruction does this", None),
+        ("This response was written for a user", None),
     ],
 )
 def test_a_reply_that_recites_the_prompt_holds_no_inference(prompts, said, inferred):
-    assert prompts.inferred(FORM.completed(said)) == inferred
+    assert prompts.inferred(f'{said}"', is_opened=True) == inferred
