@@ -47,6 +47,7 @@ def test_one_row_per_response_in_order(score: Score, tmp_path: Path) -> None:
             "error",
             "detail",
             "truncated",
+            "copy_rate",
             "usage",
             "latency_s",
         ]
