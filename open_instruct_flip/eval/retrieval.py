@@ -68,8 +68,8 @@ def check_judges(judges: Iterable[Judge]) -> None:
         if judge.config.copy_guard == "penalize":
             # What was inferred is compared with instructions here, and no reward is left to take something off.
             raise UsageError(
-                "--copy_guard penalize would change the scores of some judges only: set it to off or mask, or measure it "
-                "with `flip eval run`"
+                "--copy_guard penalize would change the scores of some judges only: set it to off or mask, or measure "
+                "it with `flip eval run`"
             )
 
 
