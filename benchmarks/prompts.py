@@ -31,12 +31,13 @@ from open_instruct_flip.eval.config import EvalConfig
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.eval.length import length_ratio
 from open_instruct_flip.eval.selection import select
+from open_instruct_flip.judge_training.config import LINE_UP
+from open_instruct_flip.judge_training.measures import credit_of_own
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import Reward
 from open_instruct_flip.similarity.f1 import f1_score
 
-LINE_UP = 16
 WORDINGS = Path(__file__).parent / "wordings"
 
 
@@ -112,7 +113,7 @@ def reading(items: Sequence[Item], inferred: Sequence[str | None]) -> dict[str, 
         mine, *theirs = (f1_score(text or "", instruction).f1 for instruction in line_up)
         own.append(mine)
         others.append(fmean(theirs))
-        nearest.append(0.0 if max(theirs) > mine else 1 / (1 + theirs.count(mine)))
+        nearest.append(credit_of_own([mine, *theirs]))
     return {
         "own F1": round(fmean(own), 3),
         "others": round(fmean(others), 3),

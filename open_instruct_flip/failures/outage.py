@@ -13,7 +13,7 @@ from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError, JudgeRefusedError
 from open_instruct_flip.failures.config import FailureConfig
-from open_instruct_flip.failures.rates import FailureWindow
+from open_instruct_flip.failures.rates import FailureWindow, asked_errors
 from open_instruct_flip.failures.stand_ins import stand_ins
 from open_instruct_flip.failures.trial import SharedTrial, has_answered
 from open_instruct_flip.judges.base import Judge
@@ -180,7 +180,7 @@ def judge_place(client: ClientConfig) -> str:
 
 def _outage(rewards: Sequence[Reward]) -> str | None:
     """What to say of a group whose failures look like a judge that is down."""
-    errors = _errors(rewards)
+    errors = asked_errors(rewards)
     if FailureKind.UNREACHABLE in errors:
         return "the judge can't be reached"
     if not errors or not errors <= REQUEST_FAILURES:
@@ -192,14 +192,9 @@ def _outage(rewards: Sequence[Reward]) -> str | None:
     return "the judge failed a whole group"
 
 
-def _errors(rewards: Sequence[Reward]) -> set[FailureKind | None]:
-    """What became of the responses that the judge was asked about; None stands for a score."""
-    return {reward.error for reward in rewards if not reward.empty}
-
-
 def _is_rejected(rewards: Sequence[Reward]) -> bool:
     """Whether a group failed as a whole, and requests were rejected: its own fault or the server's, who knows."""
-    errors = _errors(rewards)
+    errors = asked_errors(rewards)
     return FailureKind.REJECTED in errors and errors <= REQUEST_FAILURES
 
 

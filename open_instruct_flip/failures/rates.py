@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, Reward
+from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, FailureKind, Reward
 
 
 def failure_rates(rewards: Sequence[Reward]) -> dict[str, float]:
@@ -24,6 +24,14 @@ def failure_rates(rewards: Sequence[Reward]) -> dict[str, float]:
         "parse_failure_rate": sum(error in REPLY_FAILURES for error in errors),
     }
     return {name: count / len(rewards) if rewards else 0.0 for name, count in counts.items()}
+
+
+def asked_errors(rewards: Sequence[Reward]) -> set[FailureKind | None]:
+    """What became of the responses that a judge was asked about: the kinds of failures, and None for a score.
+
+    The 0.0 of a response that says nothing, about which nobody was asked, tells nothing of the judge.
+    """
+    return {reward.error for reward in rewards if not reward.empty}
 
 
 class _Count(NamedTuple):

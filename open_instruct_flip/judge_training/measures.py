@@ -79,7 +79,7 @@ class HeldOut:
             [f1_score(text, instruction).f1 for instruction in line_up]
             for text, line_up in zip(inferred, self._line_ups, strict=True)
         ]
-        return {"f1": [own for own, *_ in likeness], "retrieval": [_credit(scores) for scores in likeness]}
+        return {"f1": [own for own, *_ in likeness], "retrieval": [credit_of_own(scores) for scores in likeness]}
 
     def _values(self, model: Any) -> list[str]:
         """What a server returns that opens the replies: all before the first text that ends the value."""
@@ -131,7 +131,8 @@ def _line_up(number: int, pairs: Sequence[Pair], seed: int) -> list[str]:
     return [pairs[number].instruction, *random.Random(f"{seed} {number}").sample(others, LINE_UP - 1)]
 
 
-def _credit(scores: Sequence[float]) -> float:
+def credit_of_own(scores: Sequence[float]) -> float:
+    """What a line-up counts whose first score is the own one: 1 where it is the highest, 1/k in a tie of k, else 0."""
     own, *others = scores
     return 0.0 if max(others) > own else 1 / (1 + others.count(own))
 

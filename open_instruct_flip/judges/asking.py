@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from open_instruct_flip.client.request import CONTINUED_TURN, ChatRequest, Completion, RequestFailed
@@ -138,8 +137,8 @@ class ReplyJudge(Judge):
             return False
         completion, _ = await self._send(sample, contract)
         try:
-            for reply in _replies(completion, sample.form, contract):
-                sample.read(reply())
+            for text, end in zip(completion.texts, completion.finish_reasons, strict=True):
+                sample.read(_reply(text, end, sample.form, contract))
         except UnreadableReply:
             return False
         return contract != "schema" or sample.form is None or _is_exactly(completion.texts[0], sample.form)
@@ -165,9 +164,9 @@ class ReplyJudge(Judge):
         except RequestFailed as error:
             return _failed(error)
         readings, unread = [], []
-        for reply in _replies(completion, question.form, contract):
+        for text, end in zip(completion.texts, completion.finish_reasons, strict=True):
             try:
-                readings.append(question.read(reply()))
+                readings.append(question.read(_reply(text, end, question.form, contract)))
             except UnreadableReply as error:
                 unread.append(error)
         failure = {} if readings else self._unreadable(unread[0], completion)
@@ -239,16 +238,13 @@ def _opening(form: ReplyForm | None, contract: Contract) -> str:
     return form.opening if form is not None and contract == "prefill" else ""
 
 
-def _replies(completion: Completion, form: ReplyForm | None, contract: Contract) -> Iterator[Callable[[], str]]:
-    """For each text of a completion, what gives the reply to be read; it may raise UnreadableReply."""
-    ends = [*completion.finish_reasons, *[""] * len(completion.texts)]
-    for text, end in zip(completion.texts, ends, strict=False):
-        if form is None or not text.strip():
-            yield partial(str, text)
-        elif contract == "prefill":
-            yield partial(form.completed, text, is_cut=end == "length")
-        else:
-            yield partial(form.unopened, text)
+def _reply(text: str, finish_reason: str, form: ReplyForm | None, contract: Contract) -> str:
+    """The reply to be read, from one text of a completion; raises UnreadableReply."""
+    if form is None or not text.strip():
+        return text
+    if contract == "prefill":
+        return form.completed(text, is_cut=finish_reason == "length")
+    return form.unopened(text)
 
 
 def _is_exactly(reply: str, form: ReplyForm) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from statistics import fmean
 from typing import Any
 
@@ -100,8 +100,7 @@ class FlipJudge(ResponseJudge):
         return prompt.messages(conversation=prompt.conversation(shown), response=response, answer=self.form().shown)
 
     def form(self) -> ReplyForm:
-        opening = self.prompt.opening
-        return self.as_asked(LineForm.of_line(FIELD, opening) if opening else ReplyForm.of_text(FIELD))
+        return self.as_asked(_form(self.prompt.opening))
 
     def parse(self, reply: str) -> str:
         inferred = inferred_instruction(reply)
@@ -134,3 +133,9 @@ class FlipJudge(ResponseJudge):
             embedding_device=self.config.embedding_device,
         )
         return await asyncio.to_thread(lambda: fmean(compare(one, instruction) for one in inferred))
+
+
+# Asked for with every judgement.
+@lru_cache(maxsize=64)
+def _form(opening: str) -> ReplyForm:
+    return LineForm.of_line(FIELD, opening) if opening else ReplyForm.of_text(FIELD)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from open_instruct_flip.errors import FlipError, JudgeUnusableError, UsageError
 from open_instruct_flip.failures.outage import JudgeOutageError
+from open_instruct_flip.failures.rates import asked_errors
 from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, Reward
 
 RETRY_AFTER_S = 5
@@ -69,7 +70,7 @@ def raised(error: FlipError, place: str) -> Problem:
 
 def failed(rewards: Sequence[Reward], place: str) -> Problem | None:
     """The problem of a group of which no response that says anything has a reward; None where one has."""
-    errors = {reward.error for reward in rewards if not reward.empty}
+    errors = asked_errors(rewards)
     if None in errors or not errors:
         return None
     for kinds, status in ((REQUEST_FAILURES, 503), (REPLY_FAILURES, 502), (errors, 422)):
