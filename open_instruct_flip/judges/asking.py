@@ -21,6 +21,8 @@ Reading = TypeVar("Reading")
 
 OTHER_CONTRACT: dict[Contract, Contract] = {"prefill": "schema", "schema": "free", "free": "schema"}
 """How a question is asked again whose first reply could not be read."""
+FORCED_VALUE = "structured_outputs"
+"""Field of vLLM's body (0.11 and later) that forces what is written; servers that do not know it pass it over."""
 IN_ANOTHER_FORM = "\n\nAnswer with the JSON object alone."
 """Ends the question when it is asked again: where the server knows one contract only, it differs in this at least."""
 SAMPLE_CONVERSATION: list[Message] = [
@@ -130,6 +132,9 @@ class ReplyJudge(Judge):
         key = (self.client.config, type(self), self.config)
         return await settled(key, f"{self.name} judge {self.client.config.llm_judge_model}", self._keeps)
 
+    async def settled_options(self) -> dict[str, Any]:
+        return {"reply_contract": await self.contract()} if self.asks_model else {}
+
     async def _keeps(self, contract: Contract) -> bool:
         """Whether the server keeps a contract: tried on a sample."""
         sample = self._sample()
@@ -213,13 +218,15 @@ class ReplyJudge(Judge):
             seed=config.seed,
             stop=form.stop if form is not None and opened else (),
             response_format=form.response_format() if form is not None and contract == "schema" else None,
-            extra_body=self._body(continued=opened),
+            extra_body=self._body(continued=opened, pattern=form.pattern if form is not None else ""),
         )
 
-    def _body(self, *, continued: bool) -> dict[str, Any]:
+    def _body(self, *, continued: bool, pattern: str = "") -> dict[str, Any]:
         # The switch of Qwen3 and its kind; templates without it ignore the field.
         switch = {"chat_template_kwargs": {"enable_thinking": self.config.thinking}}
-        return {**switch, **CONTINUED_TURN} if continued else switch
+        if not continued:
+            return switch
+        return {**switch, **CONTINUED_TURN, **({FORCED_VALUE: {"regex": pattern}} if pattern else {})}
 
     def _unreadable(self, error: UnreadableReply, completion: Completion) -> dict[str, Any]:
         """The error of a reward whose replies could not be read."""

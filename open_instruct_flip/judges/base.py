@@ -179,6 +179,14 @@ class Judge(ABC):
             return replace(reward, copy_rate=rate)
         return replace(reward, copy_rate=rate, score=reward.score * (1.0 - rate))
 
+    async def settled_options(self) -> dict[str, Any]:
+        """The options that are settled by trying the server, by name, with what they turned out to be.
+
+        Raises:
+            RequestFailed: The server could not be asked.
+        """
+        return {}
+
     def score_sync(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         """`score` for code without an event loop, and for notebooks."""
         return run_sync(self.score(conversation, responses))

@@ -45,6 +45,7 @@ class ReplyForm:
         stop: What ends the value; the server leaves it out of the reply.
         closing: What completes the object behind the value.
         demand: What the question says of the form where the prompt itself does not show it.
+        pattern: A regular expression of the value, forced on an opened turn by servers that know how; "" for free text.
 
     Example:
         >>> form = ReplyForm({"score": {"type": "integer"}}, '{"score": ...}', '{"score": ', ("}",), "}")
@@ -60,6 +61,7 @@ class ReplyForm:
     stop: tuple[str, ...]
     closing: str
     demand: str = ""
+    pattern: str = ""
 
     @classmethod
     def of_text(cls, name: str) -> ReplyForm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal, get_args
@@ -123,10 +123,16 @@ class ListwiseJudge(GroupJudge):
         if self._asks_for_index():
             schema = {"best_response_index": {"type": "integer", "minimum": 0, "maximum": count - 1}}
             shown, opening = '{"best_response_index": ...}', '{"best_response_index": '
-            return self.as_asked(ReplyForm(schema, shown, opening, ("}", ",", "\n"), "}"))
+            stop = ("}", ",", "\n")
+            return self.as_asked(ReplyForm(schema, shown, opening, stop, "}", pattern=_one_of(range(count))))
         numbers = {"type": "integer", "minimum": 1, "maximum": count}
         # Grammars can't force numbers to differ; where only the first counts, no other can contradict it.
         length = 1 if self.config.listwise_reward == "best" else count
         ranking = {"type": "array", "items": numbers, "minItems": length, "maxItems": length}
         shown = '{"ranking": [<best>, ..., <worst>]}'
-        return self.as_asked(ReplyForm({"ranking": ranking}, shown, '{"ranking": [', ("]",), "]}"))
+        pattern = ", ".join([_one_of(range(1, count + 1))] * length)
+        return self.as_asked(ReplyForm({"ranking": ranking}, shown, '{"ranking": [', ("]",), "]}", pattern=pattern))
+
+
+def _one_of(numbers: Iterable[int]) -> str:
+    return f"({'|'.join(map(str, numbers))})"

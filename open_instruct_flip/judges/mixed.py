@@ -92,6 +92,14 @@ class MixedJudge(Judge):
         values = {option.name: getattr(self.config, option.name) for option in fields(self.config)}
         return _again, (self.part_types, values, self.client.config)
 
+    async def settled_options(self) -> dict[str, Any]:
+        """Of each option, a mapping from the parts that have it to what it is for them."""
+        settled: dict[str, dict[str, Any]] = {}
+        for part in self.parts:
+            for option, value in (await part.settled_options()).items():
+                settled.setdefault(option, {})[part.name] = value
+        return settled
+
     def prompt_texts(self) -> tuple[str, ...]:
         return tuple(text for part in self.parts for text in part.prompt_texts())
 

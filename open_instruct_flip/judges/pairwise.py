@@ -22,7 +22,7 @@ from open_instruct_flip.rewards import Reward, Usage
 
 FILES = PromptFiles("pairwise", frozenset({"instruction", "response_a", "response_b"}), "llmjudge_pairwise_ranking")
 SCHEMA = {"winner": {"type": "string", "enum": ["A", "B", "tie"]}}
-FORM = ReplyForm(SCHEMA, '{"winner": "..."}', '{"winner": "', ('"',), '"}')
+FORM = ReplyForm(SCHEMA, '{"winner": "..."}', '{"winner": "', ('"',), '"}', pattern="A|B|tie")
 _POINTS_OF_A = {"A": 1.0, "tie": 0.5, "B": 0.0}
 
 

@@ -14,7 +14,7 @@ from open_instruct_flip.judges.response import ResponseJudge
 
 FILES = PromptFiles("pointwise", frozenset({"instruction", "response"}), "llmjudge_pointwise_rating")
 SCHEMA = {"score": {"type": "integer", "minimum": 1, "maximum": 10}}
-FORM = ReplyForm(SCHEMA, '{"score": ...}', '{"score": ', ("}", ",", "\n"), "}")
+FORM = ReplyForm(SCHEMA, '{"score": ...}', '{"score": ', ("}", ",", "\n"), "}", pattern="10|[1-9]")
 
 
 class PointwiseJudge(ResponseJudge):

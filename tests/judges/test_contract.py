@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
 
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
-from open_instruct_flip.errors import JudgeRefusedError, UsageError
+from open_instruct_flip.errors import JudgeRefusedError, JudgeUnusableError, UsageError
 from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.judging.identity import judge_identity
 from open_instruct_flip.rewards import FailureKind, Usage
 
 AUTO: dict[str, Any] = {**ENDPOINT, "reply_contract": "auto"}
@@ -77,6 +79,27 @@ async def test_the_surest_contract_that_the_server_keeps_is_taken(
     assert [reward.error for reward in rewards] == [None, None]
 
 
+@pytest.mark.parametrize(("server", "contract"), [(continuing, "prefill"), (forcing, "schema"), (ignoring, "free")])
+def test_a_run_says_which_contract_its_replies_were_read_under(
+    server: Callable[[str], Server], contract: str, model: ScriptedModel
+) -> None:
+    model.answer = server("pointwise")
+    # What is settled on the loop of code without one stays settled for the endpoint, in this process.
+    options = {**AUTO, "api_base": f"http://127.0.0.1:9/{contract}"}
+    assert judge_identity(judge_class("pointwise")(**options), [])["reply_contract"] == contract
+    mixed = judge_class("pointwise+likelihood")(**options)
+    assert judge_identity(mixed, [])["reply_contract"] == {"pointwise": contract}
+
+
+def test_a_run_does_not_start_while_nobody_knows_the_contract(model: ScriptedModel) -> None:
+    def gone(request: ChatRequest) -> str:
+        raise RequestFailed(FailureKind.UNREACHABLE, "connection refused")
+
+    model.answer = gone
+    with pytest.raises(JudgeUnusableError, match=r"the flip judge could not be asked: unreachable: connection refused"):
+        judge_identity(judge_class("flip")(**{**AUTO, "api_base": "http://127.0.0.1:9/gone"}), [])
+
+
 async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_turn(model: ScriptedModel) -> None:
     model.answer = continuing("pairwise")
     judge = judge_class("pairwise")(**ENDPOINT, reply_contract="prefill")
@@ -84,6 +107,38 @@ async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_t
     assert model.requests[0].messages[-1] == {"role": "assistant", "content": '{"winner": "'}
     assert model.requests[0].stop == ('"',)
     assert rewards[0].reply == '{"winner": "A\n{"winner": "A'
+
+
+FORCEABLE: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
+    ("pointwise", {}, [str(grade) for grade in range(1, 11)], ["0", "11", "7.5", '"8"', ""]),
+    ("pairwise", {}, ["A", "B", "tie"], ["C", "a", "AB"]),
+    ("listwise", {}, ["1", "2", "3"], ["0", "4", "1, 2"]),
+    ("listwise", {"listwise_reward": "rank"}, ["3, 1, 2", "1, 2, 3"], ["1", "1,2,3", "4, 1, 2"]),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "values", "others"), FORCEABLE, ids=lambda value: str(value)[:16])
+async def test_on_an_opened_turn_a_server_can_force_what_is_read_and_nothing_else(
+    name: str, options: dict[str, Any], values: list[str], others: list[str], model: ScriptedModel
+) -> None:
+    for value in values:
+        model.answer = lambda request, value=value: value
+        judge = judge_class(name)(**ENDPOINT, **options, reply_contract="prefill")
+        rewards = await judge.score(CONVERSATION, ["Soil is earth.", "Bananas.", "Soil."])
+        assert [reward.error for reward in rewards] == [None] * 3
+        pattern = (model.requests[-1].extra_body or {})["structured_outputs"]["regex"]
+        assert re.fullmatch(pattern, value)
+    assert not any(re.fullmatch(pattern, other) for other in others)
+
+
+@pytest.mark.parametrize("options", [{"reasoning": True}, {"reply_contract": "free"}, {"reply_contract": "schema"}])
+async def test_nothing_is_forced_where_more_than_the_value_is_written(
+    options: dict[str, Any], model: ScriptedModel
+) -> None:
+    await judge_class("pointwise")(**{**ENDPOINT, "reply_contract": "prefill", **options}).score(
+        CONVERSATION, ["Soil."]
+    )
+    assert "structured_outputs" not in (model.requests[0].extra_body or {})
 
 
 LINE = 'Write a story called "The Sea", set in a town, and say "hi",\\ or {"a": "b"} in it.'
