@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from open_instruct_flip.judging.lines import Output
 
 INTERRUPTED = 130
+ONE_VERDICT, ENOUGH_JUDGEMENTS = 0.75, 20
+"""From which share on one reward is hardly a judgement, and of how many of them that can be said."""
 WIDTH_OF_FILES = 160
 """Characters of a table's line where no terminal says how many it has."""
 
@@ -111,3 +113,11 @@ def conclude(
     results = results_of(benchmark, items, scores, rows, config.prices(), seed)
     summary = write_summary(folder, benchmark.name, settings, results, differences(benchmark, items, scores, seed))
     show(tables(benchmark.name, benchmark.headline, summary), folder / SUMMARY)
+    for label, result in results.items():
+        reward, share = result["commonest"]["reward"], result["commonest"]["share"]
+        if share is not None and share > ONE_VERDICT and result["cost"]["judgements"] >= ENOUGH_JUDGEMENTS:
+            click.echo(
+                f"flip: warning: {label} gives {share:.0%} of the responses the same reward, {reward:g}: it hardly "
+                "tells them apart, whatever its accuracy",
+                err=True,
+            )

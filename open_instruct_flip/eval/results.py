@@ -30,7 +30,7 @@ def results_of(
     prices: tuple[float, float] | None,
     seed: int,
 ) -> dict[str, Any]:
-    """`results` of a benchmark: of each judge "overall", "subsets", "baselines", "by_length", "cost", "relative_gain".
+    """`results` of a benchmark: of each judge what `summarised` has, "cost", "commonest", "baselines", "relative_gain".
 
     Args:
         benchmark: Says how scores become figures.
@@ -45,6 +45,7 @@ def results_of(
         label: {
             **summarised(benchmark, items, own, seed),
             "cost": costs(rows[label], prices),
+            "commonest": commonest(rows[label]),
             "baselines": baselines,
         }
         for label, own in scores.items()
@@ -129,6 +130,13 @@ def costs(rows: Sequence[Output], prices: tuple[float, float] | None) -> dict[st
         "request_seconds_per_1000": 1000 * sum(row["latency_s"] for row in rows) / count,
         "cost_per_1000": None if price is None else 1000 * price / count,
     }
+
+
+def commonest(rows: Sequence[Output]) -> dict[str, Any]:
+    """The reward that most judgements gave, and the share of those with a reward, in [0, 1], that gave it."""
+    rewards = Counter(row["score"] for row in rows if row["score"] is not None)
+    reward, count = next(iter(rewards.most_common(1)), (None, 0))
+    return {"reward": reward, "share": count / rewards.total() if rewards else None}
 
 
 def relative_gain(label: str, results: Mapping[str, Any], figure: str) -> dict[str, float | None]:

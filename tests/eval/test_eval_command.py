@@ -98,6 +98,17 @@ def test_a_judge_that_sees_the_difference_is_ahead_of_one_that_does_not(
     assert result["by_length"]["right_shorter"]["strict"] == 1.0
 
 
+def test_a_judge_of_one_reward_is_told_of(
+    judge_double: Callable[..., JudgeDouble], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    double = judge_double(reply=by_length)
+    assert run(arguments(pairs, tmp_path / "out", double.api_base, "--judge", "pointwise")) == 0
+    assert summary_of(tmp_path / "out")["results"]["pairs"]["pointwise"]["commonest"] == {"reward": 0.9, "share": 7 / 8}
+    assert "pointwise gives 88% of the responses the same reward, 0.9" in capsys.readouterr().err
+    assert run(arguments(pairs, tmp_path / "few", double.api_base, "--judge", "pointwise", "--limit", "9")) == 0
+    assert "the same reward" not in capsys.readouterr().err
+
+
 def test_goes_on_where_it_stopped_and_judges_nothing_twice(
     judge_double: Callable[..., JudgeDouble], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
