@@ -156,8 +156,11 @@ def _scorable(value: Any) -> str:
 def _share_of_10(value: Any) -> float:
     if isinstance(value, dict):
         (value,) = [value[key] for key in ("overall", "score") if key in value]
-    score = float(_match(_OUT_OF_10, value)[1])
-    if not 1.0 <= score <= 10.0:
+    found = _match(_OUT_OF_10, value)
+    score = float(found[1])
+    # "1.0" alone may be full marks on a scale of 0 to 1, which is the opposite of the grade 1.
+    may_be_share = score == 1.0 and "." in found[1] and "10" not in found[0].replace(found[1], "", 1)
+    if may_be_share or not 1.0 <= score <= 10.0:
         raise ValueError
     return score / 10.0
 

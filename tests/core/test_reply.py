@@ -84,6 +84,7 @@ SHORT = [
     ("score", '{"score": "**8**"}', 0.8),
     ("score", '{"score": 10}', 1.0),
     ("score", '{"score": 1}', 0.1),
+    ("score", '{"score": "1.0/10"}', 0.1),
     ("score", '{"score": "8"', 0.8),
     ("score", '[{"score": 8}]', 0.8),
     ("score", '{"reasoning": "it says "soil" twice", "score": 8}', 0.8),
@@ -233,6 +234,8 @@ NEAR_MISSES = [
     ("ranking", '{"ranking": [2, 3, 1]} {"ranking": [1, 2, 3]}'),
     ("best", '{"ranking": [2]} {"ranking": [1]}'),
     # off the scale, or on another one
+    ("score", '{"score": 1.0}'),
+    ("score", "Score: 1.00"),
     ("score", '{"score": 11}'),
     ("score", '{"score": -1}'),
     ("score", '{"score": 0}'),
