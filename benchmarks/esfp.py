@@ -203,7 +203,8 @@ def main() -> None:
     train, tests = read(arguments)
     if arguments.explained:
         train = explained(train, arguments.explained)
-        tests = {name: explained(pairs, arguments.explained) for name, pairs in tests.items()}
+        there = {name: explained(pairs, arguments.explained) for name, pairs in tests.items()}
+        tests = {name: pairs for name, pairs in there.items() if pairs}
     train = list(islice(train, arguments.limit))
     explanations = bool(arguments.explained) and not arguments.ablate
     template = TEMPLATE if explanations else TEMPLATE_WITHOUT_EXPLANATION

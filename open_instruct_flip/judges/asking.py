@@ -43,6 +43,7 @@ class Question(Generic[Reading]):
         read: Reads one reply; raises UnreadableReply.
         form: The JSON object that the reply is; None where it is free text.
         last_words: What the question ends with.
+        reworded: The question in other words, to be asked under an opened turn where no line could be read.
     """
 
     responses: Sequence[str]
@@ -50,10 +51,17 @@ class Question(Generic[Reading]):
     read: Callable[[str], Reading]
     form: ReplyForm | None = None
     last_words: str = ""
+    reworded: Question[Reading] | None = None
 
-    def again(self) -> Question[Reading]:
-        """The same question, for a reply that could not be read."""
-        return replace(self, last_words=IN_ANOTHER_FORM)
+    def again(self, contract: Contract) -> tuple[Question[Reading], Contract]:
+        """What is asked where no reply under this contract could be read, and under which contract.
+
+        A model that was to end a line has kept the form; its words were empty or the prompt's own. Other words help it,
+        and another form does not.
+        """
+        if self.reworded is not None and contract == "prefill":
+            return self.reworded, contract
+        return replace(self, last_words=IN_ANOTHER_FORM), OTHER_CONTRACT[contract]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ class ReplyJudge(Judge):
         return form.with_reasoning() if self.config.reasoning else form
 
     async def ask(self, question: Question[Reading]) -> Asked[Reading]:
-        """Ask a question, and once more in another form where no reply to it can be read.
+        """Ask a question, and once more in other words or another form where no reply to it can be read.
 
         Raises:
             JudgeUnusableError: No request to this judge can succeed.
@@ -114,7 +122,7 @@ class ReplyJudge(Judge):
         first = await self._ask_once(question, contract)
         if first.failure.get("error") not in _UNREAD:
             return first
-        second = await self._ask_once(question.again(), OTHER_CONTRACT[contract])
+        second = await self._ask_once(*question.again(contract))
         return replace(first if second.failure else second, usage=first.usage + second.usage)
 
     async def contract(self) -> Contract:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
@@ -167,6 +168,13 @@ class LineForm(ReplyForm):
         """The line that says this value."""
         line = " ".join(_with_single_quotes(value).split())
         return f'{self.opening}{line}"' if self.opening.endswith('"') else f"{self.opening} {line}"
+
+
+# Asked for with every judgement.
+@lru_cache(maxsize=64)
+def text_form(name: str, opening: str) -> ReplyForm:
+    """Of free text under a name: a line that begins with `opening`, or the object alone where there is none."""
+    return LineForm.of_line(name, opening) if opening else ReplyForm.of_text(name)
 
 
 def _with_single_quotes(value: str) -> str:

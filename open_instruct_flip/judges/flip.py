@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from open_instruct_flip.conversation import Message, Target, hide_instruction
+from open_instruct_flip.judges.asking import Question
 from open_instruct_flip.judges.config import ReplyConfig
-from open_instruct_flip.judges.contract import LineForm, ReplyForm
-from open_instruct_flip.judges.prompt import PromptFiles
+from open_instruct_flip.judges.contract import ReplyForm, text_form
+from open_instruct_flip.judges.prompt import PromptFiles, PromptTemplate
 from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction
 from open_instruct_flip.judges.response import ResponseJudge
 from open_instruct_flip.rewards import FailureKind, Reward
@@ -95,12 +96,20 @@ class FlipJudge(ResponseJudge):
             detail=f"the instruction {instruction[:80]!r} has no word to compare with; drop it from the dataset",
         )
 
+    def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[str]:
+        question = super().question(conversation, responses)
+        again = self.prompt.again
+        if again is None or self.config.reasoning:
+            return question
+        shown, form = self._shown(conversation), text_form(FIELD, again.opening)
+        reworded = Question(responses, lambda text: _messages(again, form, shown, text), self.parse, form)
+        return replace(question, reworded=reworded)
+
     def build_messages(self, shown: Sequence[Message], response: str) -> list[Message]:
-        prompt = self.prompt
-        return prompt.messages(conversation=prompt.conversation(shown), response=response, answer=self.form().shown)
+        return _messages(self.prompt, self.form(), shown, response)
 
     def form(self) -> ReplyForm:
-        return self.as_asked(_form(self.prompt.opening))
+        return self.as_asked(text_form(FIELD, self.prompt.opening))
 
     def parse(self, reply: str) -> str:
         inferred = inferred_instruction(reply)
@@ -135,7 +144,5 @@ class FlipJudge(ResponseJudge):
         return await asyncio.to_thread(lambda: fmean(compare(one, instruction) for one in inferred))
 
 
-# Asked for with every judgement.
-@lru_cache(maxsize=64)
-def _form(opening: str) -> ReplyForm:
-    return LineForm.of_line(FIELD, opening) if opening else ReplyForm.of_text(FIELD)
+def _messages(prompt: PromptTemplate, form: ReplyForm, shown: Sequence[Message], response: str) -> list[Message]:
+    return prompt.messages(conversation=prompt.conversation(shown), response=response, answer=form.shown)

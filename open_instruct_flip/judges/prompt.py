@@ -2,9 +2,10 @@
 
 A prompt is a pair of files, `<name>.system.txt` and `<name>.user.txt`. Placeholders are `{response}` and the
 like; `{{` and `}}` stand for literal braces. `{answer}` is the JSON object that the reply is to be. The system file
-holds nothing of a rollout, so that a server's prefix cache holds it once for all of them. Another folder can be given,
-with files of the same names or with the authors' names (`FLIP_SYSTEM.prompt`, ...). Where a template has no
-`{conversation}`, as none of the authors' has, earlier turns stand before it.
+holds nothing of a rollout, so that a server's prefix cache holds it once for all of them. `<name>.opening.txt` begins
+the judge's line where its turn can be opened; `<name>.again.user.txt`, with an opening of its own, asks a second time.
+Another folder can be given, with files of the same names or with the authors' names (`FLIP_SYSTEM.prompt`, ...). Where
+a template has no `{conversation}`, as none of the authors' has, earlier turns stand before it.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class PromptTemplate:
     Attributes:
         opening: How the judge's reply begins, where it is a line of plain text and its turn can be opened for it;
             nothing where the reply is a JSON object throughout.
+        again: The prompt in other words, for a question whose opened line could not be read; None where there is none.
 
     Example:
         >>> prompt = PromptTemplate("", "<response>\\n{response}\\n</response> as {{}}")
@@ -86,10 +88,12 @@ class PromptTemplate:
     system: str
     user: str
     opening: str = ""
+    again: PromptTemplate | None = None
 
     def texts(self) -> tuple[str, ...]:
         """All that the judge is shown of this prompt."""
-        return (self.system, self.user, *filter(None, [self.opening]))
+        own = (self.system, self.user, *filter(None, [self.opening]))
+        return own if self.again is None else (*own, *self.again.texts())
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -104,7 +108,8 @@ class PromptTemplate:
 
     def is_recited(self, text: str) -> bool:
         """Whether a text of at least 5 words is a piece of this prompt: a worked example, or what it asks."""
-        return any(stands_in(text, section) for section in self._sections)
+        is_own = any(stands_in(text, section) for section in self._sections)
+        return is_own or (self.again is not None and self.again.is_recited(text))
 
     @cached_property
     def _sections(self) -> tuple[str, ...]:
@@ -193,12 +198,26 @@ def load_prompt(files: PromptFiles, prompt_dir: str | None = None) -> PromptTemp
     for pair in files.pairs():
         if all((folder / file).is_file() for file in pair):
             system, user = (_read(folder / file) for file in pair)
-            opening = folder / f"{files.name}.opening.txt"
-            prompt = PromptTemplate(system, user, _read(opening) if opening.is_file() else "")
+            opening = _read_if_there(folder / f"{files.name}.opening.txt")
+            prompt = PromptTemplate(system, user, opening, _load_again(folder, files, system))
             _check_placeholders(prompt, files, f"{folder / pair[1]}")
             return prompt
     wanted = "; ".join(" with ".join(pair) for pair in files.pairs())
     raise UsageError(f"--prompt_dir {folder} holds none of: {wanted}")
+
+
+def _load_again(folder: Traversable, files: PromptFiles, system: str) -> PromptTemplate | None:
+    """The question in other words, under the same system prompt."""
+    file = folder / f"{files.name}.again.user.txt"
+    if not file.is_file():
+        return None
+    again = PromptTemplate(system, _read(file), _read_if_there(folder / f"{files.name}.again.opening.txt"))
+    _check_placeholders(again, files, f"{file}")
+    return again
+
+
+def _read_if_there(file: Traversable) -> str:
+    return _read(file) if file.is_file() else ""
 
 
 def _read(file: Traversable) -> str:

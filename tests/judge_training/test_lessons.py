@@ -102,7 +102,7 @@ def test_a_share_of_the_lessons_is_the_likelihood_judges(prompts):
     ("said", "inferred"),
     [
         ("Write about the northern sea.", "Write about the northern sea."),
-        ("This response was written for", None),
+        ("Write the user's request in", None),
     ],
 )
 def test_a_reply_that_recites_the_prompt_holds_no_inference(prompts, said, inferred):

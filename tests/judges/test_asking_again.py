@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_model import CONVERSATION, ENDPOINT, FREE, ScriptedModel
@@ -16,10 +18,14 @@ from open_instruct_flip.rewards import FailureKind, Usage
 READABLE = json.dumps({"reasoning": "Soil.", "instruction": "Explain soil."})
 
 
-@pytest.mark.parametrize("contract", ["prefill", "schema", "free"])
-async def test_an_unreadable_reply_is_asked_for_once_more_in_another_form(contract: str, model: ScriptedModel) -> None:
+@pytest.mark.parametrize(
+    ("contract", "options"), [("prefill", {"reasoning": True}), ("schema", {}), ("free", {})], ids=str
+)
+async def test_an_unreadable_reply_is_asked_for_once_more_in_another_form(
+    contract: str, options: dict[str, Any], model: ScriptedModel
+) -> None:
     model.answer = lambda request: READABLE if len(model.requests) == 2 else "[...]"
-    (reward,) = await FlipJudge(**ENDPOINT, reply_contract=contract).score(CONVERSATION, ["Soil is."])
+    (reward,) = await FlipJudge(**ENDPOINT, reply_contract=contract, **options).score(CONVERSATION, ["Soil is."])
     assert reward.score == 1.0
     assert reward.usage == Usage(202, 14, 2)
     assert [request.response_format is not None for request in model.requests] == [
@@ -29,6 +35,43 @@ async def test_an_unreadable_reply_is_asked_for_once_more_in_another_form(contra
     assert [len(request.messages) for request in model.requests] == [1 + (contract == "prefill"), 1]
     assert model.shown(1).startswith(model.shown(0))
     assert model.shown(1) != model.shown(0)
+
+
+async def test_an_opened_line_that_says_nothing_is_asked_for_in_other_words(model: ScriptedModel) -> None:
+    judge = FlipJudge(**ENDPOINT, reply_contract="prefill")
+    recited = judge.prompt.user.partition("</response>")[2].strip().split(". ")[0]
+    for first in (recited, " "):
+        model.requests.clear()
+        model.answer = lambda request, first=first: first if len(model.requests) == 1 else 'Explain soil."'
+        (reward,) = await judge.score(CONVERSATION, ["Soil is."])
+        again = judge.prompt.again
+        assert again is not None
+        asked, asked_again = model.requests
+        assert asked_again.messages[-1] == {"role": "assistant", "content": again.opening}
+        assert again.opening != asked.messages[-1]["content"]
+        assert "Soil is." in model.shown(1)
+        assert model.shown(1) != model.shown(0)
+        assert (reward.score, reward.reply) == (1.0, f'{again.opening}Explain soil."')
+        assert reward.usage == Usage(202, 14, 2)
+
+
+async def test_reciting_the_second_question_is_a_failure_too(model: ScriptedModel) -> None:
+    judge = FlipJudge(**ENDPOINT, reply_contract="prefill")
+    assert judge.prompt.again is not None
+    words = judge.prompt.again.user.partition("</response>")[2].strip()
+    model.answer = lambda request: words
+    (reward,) = await judge.score(CONVERSATION, ["Soil is."])
+    assert (reward.error, len(model.requests)) == (FailureKind.UNREADABLE_REPLY, 2)
+
+
+async def test_another_prompt_is_asked_for_in_its_own_other_words_or_in_another_form(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    for name, text in (("system", ""), ("user", "{response}"), ("opening", "They said:")):
+        (tmp_path / f"flip.{name}.txt").write_text(text)
+    model.answer = lambda request: ""
+    await FlipJudge(**ENDPOINT, reply_contract="prefill", prompt_dir=str(tmp_path)).score(CONVERSATION, ["Soil is."])
+    assert model.requests[1].response_format is not None
 
 
 async def test_a_second_unreadable_reply_is_the_failure_of_the_first(model: ScriptedModel) -> None:

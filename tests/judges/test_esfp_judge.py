@@ -78,6 +78,16 @@ async def test_the_explanation_stands_in_the_template(explained: str, model: Scr
     assert "system: Be cold." in model.shown()
 
 
+async def test_the_explanation_is_a_line_where_the_turn_can_be_opened(explained: str, model: ScriptedModel) -> None:
+    model.answer = lambda request: ' It names a colour, "red".'
+    judge = EsfpJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1", esfp_model=explained, reply_contract="prefill")
+    asked = await judge.explain(CONVERSATION, "Red.")
+    assert asked.readings == ['It names a colour, "red".']
+    (request,) = model.requests
+    assert request.messages[-1] == {"role": "assistant", "content": "Explanation:"}
+    assert (request.stop, "JSON" in str(request.messages)) == (("\n",), False)
+
+
 async def test_without_explanations_nothing_is_asked_and_their_place_is_empty(
     explained: str, model: ScriptedModel
 ) -> None:

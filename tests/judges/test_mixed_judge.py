@@ -86,7 +86,8 @@ def test_a_mixture_takes_the_options_of_all_parts_and_pickles() -> None:
     assert [part.config for part in again.parts] == [part.config for part in judge.parts]
     assert (again.label(), again.compares_group, again.sees_instruction) == ("general-flip+likelihood", True, False)
     assert judge_class("pointwise+pairwise").sees_instruction
-    assert len(again.prompt_texts()) == 5  # two templates each, and how a FLIP reply is opened
+    flip, likelihood = (judge_class(name)(**ENDPOINT) for name in ("flip", "likelihood"))
+    assert again.prompt_texts() == (*flip.prompt_texts(), *likelihood.prompt_texts())
 
 
 @pytest.mark.parametrize("weights", ["1", "1,2,3", "a,b", "-1,2", "0,0", "nan,1"])

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.judges.asking import Asked, Question, ReplyJudge
-from open_instruct_flip.judges.contract import ReplyForm
+from open_instruct_flip.judges.contract import text_form
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import explanation
 from open_instruct_flip.rewards import Reward
 
 FILES = PromptFiles("esfp", frozenset({"instruction", "response"}))
-FORM = ReplyForm.of_text("explanation")
+FIELD = "explanation"
+"""The name of the explanation in the reply's JSON."""
 
 
 class Explainer(ReplyJudge):
@@ -33,7 +34,8 @@ class Explainer(ReplyJudge):
 
     def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[str]:
         *turns, last = conversation
-        form, prompt = self.as_asked(FORM), self.prompt
+        prompt = self.prompt
+        form = self.as_asked(text_form(FIELD, prompt.opening))
 
         def build_messages(response: str) -> list[Message]:
             return prompt.messages(
