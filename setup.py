@@ -66,7 +66,6 @@ setup(
             "eval/report/*.css",
             "eval/report/*.js",
             "local/models/**/*",
-            "local/prompts/*.txt",
         ]
     },
     install_requires=CORE,

@@ -9,12 +9,13 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import correlation, fmean
 from typing import TYPE_CHECKING, Any
 
-from open_instruct_flip.judges.reply import UnreadableReply, inferred_instruction, pointwise_score
-from open_instruct_flip.local import examples, masked, world
+from open_instruct_flip.judges.reply import UnreadableReply
+from open_instruct_flip.local import examples, lessons, masked, world
 from open_instruct_flip.local.build_config import ModelsConfig
 from open_instruct_flip.local.generation import generate
 from open_instruct_flip.local.models import model_path, new_judge, new_policy, save_model, train_tokenizer
@@ -93,21 +94,21 @@ def _tokenizer(config: ModelsConfig) -> PreTrainedTokenizerFast:
 
 
 def _tokenizer_texts(config: ModelsConfig) -> list[str]:
-    lessons = itertools.islice(examples.judge_examples(config.seed, 0.5, short=False), TOKENIZER_EXAMPLES)
-    return [text for e in lessons for text in (*(m["content"] for m in e.messages), e.reply)]
+    shown = itertools.islice(lessons.judge_lessons(config.seed, 0.5, short=False), TOKENIZER_EXAMPLES)
+    return [text for lesson in shown for text in (*(m["content"] for m in lesson.messages), lesson.reply)]
 
 
 def _trained_judge(config: ModelsConfig, tokenizer: PreTrainedTokenizerFast, say: Callable[[str], None]) -> Any:
-    """Three stages: both tasks on short prompts, then on the real ones, then mostly grading, which is learned last."""
+    """Three stages: all tasks on short prompts, then on the real ones, then mostly grading, which is learned last."""
     judge = new_judge(tokenizer)
     seed, share = config.seed, config.share_of_scores
     stages = [
-        ("judge, short prompts", examples.judge_examples(seed + 2, share, short=True), config.judge_short_steps, 3e-3),
-        ("judge, real prompts", examples.judge_examples(seed + 1, share, short=False), config.judge_steps, 2e-3),
-        ("judge, scores", examples.judge_examples(seed + 3, 0.85, short=False), config.judge_score_steps, 1.5e-3),
+        ("judge, short prompts", lessons.judge_lessons(seed + 2, share, short=True), config.judge_short_steps, 3e-3),
+        ("judge, real prompts", lessons.judge_lessons(seed + 1, share, short=False), config.judge_steps, 2e-3),
+        ("judge, scores", lessons.judge_lessons(seed + 3, 0.85, short=False), config.judge_score_steps, 1.5e-3),
     ]
-    for name, lessons, steps, rate in stages:
-        for line in train_model(judge, tokenizer, Stage(name, lessons, steps, config.batch_size, rate)):
+    for name, stream, steps, rate in stages:
+        for line in train_model(judge, tokenizer, Stage(name, stream, steps, config.batch_size, rate)):
             say(line)
     return judge
 
@@ -124,41 +125,55 @@ def judge_report(judge: Any, tokenizer: PreTrainedTokenizerFast, seed: int, coun
     """The judge on held-out instructions: what it infers from clean responses, and how it grades faulty ones.
 
     Faulty responses either show other constraints than were asked for, or are broken as well, as a policy's may be.
+    Figures without a suffix are of replies with a sentence of reasoning; `_plain` are those of the verdict alone, and
+    `_opened` those where its turn was opened for it.
     """
     rng = random.Random(seed + 1)
     specs = [rng.choice(world.split()[1]) for _ in range(count)]
     clean = [world.respond(spec, rng) for spec in specs]
-    chats = [examples.judge_messages("flip", response, "", short=False) for response in clean]
-    replies = generate(judge, tokenizer, chats, max_new_tokens=64)
-    inferred = [_or_none(inferred_instruction, reply) for reply in replies]
-    pairs = [(text, spec) for text, spec in zip(inferred, specs, strict=True) if text is not None]
-    overlaps = [f1_score(text, world.instruction(spec)).f1 for text, spec in pairs]
     shown = [examples.mutated(spec, rng, rng.randint(0, 5)) for spec in specs]
-    r, readable = _grading(judge, tokenizer, specs, [world.respond(spec, rng) for spec in shown])
-    r_broken, readable_broken = _grading(judge, tokenizer, specs, [examples.broken(spec, rng) for spec in shown])
-    return {
-        "flip_heldout_f1": fmean(overlaps) if overlaps else 0.0,
-        "flip_readable": len(overlaps) / len(specs),
-        "pointwise_r": r,
-        "pointwise_r_broken": r_broken,
-        "pointwise_readable": (readable + readable_broken) / 2,
-    }
+    faulty = [world.respond(spec, rng) for spec in shown]
+    broken = [examples.broken(spec, rng) for spec in shown]
+    report: dict[str, float] = {}
+    for suffix, way in (("", lessons.REASONED), ("_plain", lessons.PLAIN), ("_opened", lessons.OPENED)):
+        ask = partial(_readings, judge, tokenizer, way)
+        inferred = ask("flip", specs, clean)
+        read = [(text, spec) for text, spec in zip(inferred, specs, strict=True) if text is not None]
+        overlaps = [f1_score(text, world.instruction(spec)).f1 for text, spec in read]
+        grades, grades_of_broken = ask("pointwise", specs, faulty), ask("pointwise", specs, broken)
+        graded = [grade is not None for grade in (*grades, *grades_of_broken)]
+        report |= {
+            f"flip_heldout_f1{suffix}": fmean(overlaps) if overlaps else 0.0,
+            f"flip_readable{suffix}": len(overlaps) / len(specs),
+            f"pointwise_r{suffix}": _correlation(grades, specs, faulty),
+            f"pointwise_r_broken{suffix}": _correlation(grades_of_broken, specs, broken),
+            f"pointwise_readable{suffix}": fmean(graded),
+        }
+    return report
 
 
-def _grading(
-    judge: Any, tokenizer: PreTrainedTokenizerFast, specs: list[world.Spec], responses: list[str]
-) -> tuple[float, float]:
-    """Correlation of the pointwise score with the true rate, and the share of readable replies."""
-    asked = [
-        examples.judge_messages("pointwise", response, world.instruction(spec), short=False)
-        for response, spec in zip(responses, specs, strict=True)
-    ]
-    scores = [_or_none(pointwise_score, reply) for reply in generate(judge, tokenizer, asked, max_new_tokens=48)]
+def _readings(
+    judge: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    way: lessons.Way,
+    kind: lessons.Kind,
+    specs: Sequence[world.Spec],
+    responses: Sequence[str],
+) -> list[Any]:
+    """What the judge of this kind reads about each response; None where it can't."""
+    pairs = zip(specs, responses, strict=True)
+    chats = [lessons.question(kind, way, world.instruction(spec), response) for spec, response in pairs]
+    replies = generate(judge, tokenizer, chats, max_new_tokens=64)
+    return [_or_none(partial(lessons.reading, kind, way), reply) for reply in replies]
+
+
+def _correlation(grades: Sequence[float | None], specs: Sequence[world.Spec], responses: Sequence[str]) -> float:
+    """Of the grades that could be read with the true rate."""
     truth = [world.true_rate(spec, response) for spec, response in zip(specs, responses, strict=True)]
-    graded = [(score, rate) for score, rate in zip(scores, truth, strict=True) if score is not None]
+    graded = [(grade, rate) for grade, rate in zip(grades, truth, strict=True) if grade is not None]
     # With few replies, or all of one score, there is no correlation to speak of.
-    varied = len({score for score, _ in graded}) > 1
-    return (correlation(*zip(*graded, strict=True)) if varied else 0.0), len(graded) / len(specs)
+    varied = len({grade for grade, _ in graded}) > 1
+    return correlation(*zip(*graded, strict=True)) if varied else 0.0
 
 
 def policy_report(policy: Any, tokenizer: PreTrainedTokenizerFast, seed: int, count: int) -> dict[str, float]:

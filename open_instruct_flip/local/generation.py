@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from open_instruct_flip.conversation import Message
+from open_instruct_flip.local.models import chat_text
 
 
 def generate(
     model: Any, tokenizer: Any, chats: Sequence[Sequence[Message]], *, max_new_tokens: int, sample: bool = False
 ) -> list[str]:
-    """One reply per chat, greedy or sampled at temperature 1, without control tokens."""
+    """One reply per chat, or what goes on with a begun one, greedy or sampled at temperature 1; no control tokens."""
     import torch
 
-    texts = [tokenizer.apply_chat_template(list(c), tokenize=False, add_generation_prompt=True) for c in chats]
+    texts = [chat_text(tokenizer, chat) for chat in chats]
     inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
     was_training = model.training
     model.eval()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,12 +15,8 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).with_name("models")
 TRAINED_JUDGES = ("flip", "pointwise")
-TRAINED_FOR: dict[str, Any] = {
-    "prompt_dir": str(Path(__file__).with_name("prompts")),
-    "reasoning": True,
-    "reply_contract": "free",
-}
-"""How a judge model of this profile is asked: it knows these prompts word for word, and no others."""
+TRAINED_FOR: dict[str, Any] = {"reasoning": True, "reply_contract": "free"}
+"""How a judge model of this profile is asked: its grades need the sentence of reasoning."""
 VOCABULARY = 2_048
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("system", "user", "assistant")
@@ -48,6 +45,15 @@ def model_path(name: str, models_dir: str | Path | None = None) -> Path:
         if not (folder / needed).is_file():
             raise UsageError(f"{folder} has no {needed}; build the models with `flip local build-models`")
     return folder
+
+
+def chat_text(tokenizer: Any, messages: Sequence[Message], *, replies: bool = True) -> str:
+    """A chat as a model reads it that replies to it next, or only reads on; a reply that was begun it goes on with."""
+    begun = messages[-1]["role"] == "assistant"
+    text: str = tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=replies and not begun, continue_final_message=begun
+    )
+    return text
 
 
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:

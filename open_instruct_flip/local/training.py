@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.local.examples import Example
+from open_instruct_flip.local.models import chat_text
 
 if TYPE_CHECKING:
     import torch
@@ -52,16 +53,10 @@ def encode(example: Example, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     """Token ids of an example. Control tokens part the messages, so that each can be encoded alone."""
     has_system = example.messages[0]["role"] == "system"
     system, rest = example.messages[:has_system], example.messages[has_system:]
-    prefix = _chat_ids(system, tokenizer, False) if system else []
-    prompt = _chat_ids(rest, tokenizer, True)
+    prefix = tokenizer(chat_text(tokenizer, system, replies=False))["input_ids"] if system else []
+    prompt = tokenizer(chat_text(tokenizer, rest))["input_ids"]
     reply = [*tokenizer(example.reply)["input_ids"], tokenizer.eos_token_id]
     return Encoded(tuple(prefix), prompt + reply, [IGNORED] * len(prompt) + reply)
-
-
-def _chat_ids(messages: Sequence[Any], tokenizer: PreTrainedTokenizerFast, prompt: bool) -> list[int]:
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
-    ids: list[int] = tokenizer(text)["input_ids"]
-    return ids
 
 
 def batches(examples: Iterator[Example], tokenizer: PreTrainedTokenizerFast, batch_size: int) -> Iterator[Batch]:

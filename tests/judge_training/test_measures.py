@@ -1,7 +1,6 @@
 """The held-out measures, on the local judge that ships."""
 
 import math
-from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -12,12 +11,12 @@ from open_instruct_flip.judge_training.lessons import Prompts
 from open_instruct_flip.judge_training.measures import LINE_UP, HeldOut
 from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
-from open_instruct_flip.local.models import TRAINED_FOR, model_path
+from open_instruct_flip.local.models import model_path
 
 
 def test_the_measures_are_what_the_judges_themselves_find(tokenizer, config, rows):
     judge = str(model_path("judge"))
-    prompts = Prompts(tokenizer, replace(config, prompt_dir=TRAINED_FOR["prompt_dir"]))
+    prompts = Prompts(tokenizer, config)
     pairs = [Pair((), row["response"], row["prompt"]) for row in rows[:LINE_UP]]
     model = AutoModelForCausalLM.from_pretrained(judge, dtype=torch.float32)
     measured = HeldOut(pairs, prompts, config).measure(model)

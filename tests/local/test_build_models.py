@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.judges.esfp.judge import EsfpJudge
-from open_instruct_flip.local import examples, training, world
+from open_instruct_flip.local import lessons, training, world
 from open_instruct_flip.local.models import model_path
 
 STAGES = ("judge, short prompts", "judge, real prompts", "judge, scores", "policy")
@@ -74,8 +74,8 @@ def test_a_build_that_cannot_work_is_refused_in_one_line(arguments, says, tmp_pa
 def test_the_shared_prefix_changes_nothing_but_the_time():
     tokenizer = AutoTokenizer.from_pretrained(model_path("judge"))
     judge = AutoModelForCausalLM.from_pretrained(model_path("judge"), dtype=torch.float32)
-    batch = next(training.batches(examples.judge_examples(0, 0.5, short=False), tokenizer, 4))
-    assert batch.prefix is not None
+    stream = training.batches(lessons.judge_lessons(0, 0.5, short=False), tokenizer, 4)
+    batch = next(batch for batch in stream if batch.prefix is not None)
     rows = len(batch.ids)
     whole = training.Batch(
         None,

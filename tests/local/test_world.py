@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.local import dataset, examples, world
+from open_instruct_flip.local import dataset, examples, lessons, world
 
 ROOT = Path(__file__).parents[2]
 specs = st.sampled_from(world.all_specs())
@@ -79,11 +80,26 @@ def test_the_split_is_large_distinct_and_disjoint():
 
 def test_no_heldout_instruction_is_among_the_training_examples():
     heldout = {world.instruction(spec) for spec in world.split()[1]}
-    stream = examples.judge_examples(seed=5, share_of_scores=0.5, short=False)
-    taught = {json.loads(e.reply).get("instruction") for e, _ in zip(stream, range(3_000), strict=False)}
-    assert not taught & heldout
-    lessons = examples.policy_examples(seed=5, keep=0.1)
-    assert not {e.messages[-1]["content"] for e, _ in zip(lessons, range(3_000), strict=False)} & heldout
+    taught = list(islice(lessons.judge_lessons(seed=5, share_of_scores=0.5, short=False), 3_000))
+    assert sum("Write the user's request" in lesson.messages[0]["content"] for lesson in taught) > 1_000
+    assert not [lesson for lesson in taught if any(text in lesson.reply for text in heldout)]
+    followed = islice(examples.policy_examples(seed=5, keep=0.1), 3_000)
+    assert not {lesson.messages[-1]["content"] for lesson in followed} & heldout
+
+
+@pytest.mark.parametrize("way", [lessons.REASONED, lessons.PLAIN, lessons.OPENED], ids=str)
+def test_a_judge_reads_its_lessons_as_they_are_meant(way, monkeypatch):
+    monkeypatch.setattr(lessons, "SHARES", {kind: {way: 1.0} for kind in lessons.SHARES})
+    for lesson in islice(lessons.judge_lessons(seed=6, share_of_scores=0.5, short=False), 200):
+        question = next(turn["content"] for turn in lesson.messages if turn["role"] == "user")
+        if "How well" in question:
+            asked, _, response = question.removeprefix("<instruction>\n").partition("\n</instruction>\n\n<response>\n")
+            spec, response = world.parse(asked), response.split("\n</response>")[0]
+            grade = 1 + round(9 * world.true_rate(spec, response))
+            assert lessons.reading("pointwise", way, lesson.reply) == grade / 10
+        elif "Which instruction" not in question:
+            shown = world.read(question.removeprefix("<response>\n").split("\n</response>")[0])
+            assert lessons.reading("flip", way, lesson.reply) == world.instruction(shown)
 
 
 def test_the_shipped_dataset_is_the_worlds():
