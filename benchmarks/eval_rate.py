@@ -76,7 +76,7 @@ def recording() -> Iterator[list[dict[str, Any]]]:
     try:
         yield bodies
     finally:
-        DirectTransport.complete = complete  # type: ignore[method-assign]
+        DirectTransport.complete = complete  # type: ignore[method-assign]  # as it was before
 
 
 def evaluate(command: list[str]) -> float:

@@ -11,7 +11,6 @@ runs' rewards, standardised in each group, as `--judge flip+likelihood` makes it
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from report import show, write
 from open_instruct_flip.client.answers import Token
 from open_instruct_flip.eval.benchmark import Benchmark
 from open_instruct_flip.eval.items import Item
+from open_instruct_flip.eval.judgements import read_judgements
 from open_instruct_flip.eval.registry import find_benchmark
 from open_instruct_flip.eval.results import summarised
 from open_instruct_flip.eval.run import scores_of
@@ -32,12 +32,6 @@ from open_instruct_flip.rewards import ReadToken
 
 Row = dict[str, Any]
 SEED = 0
-
-
-def rows_of(folder: Path) -> list[Row]:
-    """The judgements of a folder; of one judge, in one run."""
-    lines = (folder / "judgements.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def items_of(benchmark: Benchmark, data: str, rows: Iterable[Row]) -> list[Item]:
@@ -80,7 +74,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="The benchmark's own data")
     parser.add_argument("--out", help="JSON file to write")
     arguments = parser.parse_args()
-    runs = {folder.name: rows_of(folder) for folder in arguments.folders}
+    runs = {folder.name: read_judgements(folder) for folder in arguments.folders}
     benchmark = find_benchmark(next(iter(runs.values()))[0]["benchmark"])
     items = items_of(benchmark, arguments.data, next(iter(runs.values())))
     told = partial(line, benchmark=benchmark, items=items)

@@ -24,7 +24,6 @@ from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.failures.proof import Proof, prove
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
-from open_instruct_flip.judges.asking import ReplyJudge
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
@@ -97,12 +96,12 @@ async def _judgements(client: ClientConfig) -> Check:
     try:
         judge = kind.from_options({}, client)
         proof = await prove(judge)
-        contract = f", contract {await judge.contract()}" if isinstance(judge, ReplyJudge) else ""
+        settled = [f", contract {value}" for value in (await judge.settled_options()).values()]
     except FlipError as error:
         return Check("judgements", "fail", str(error), "correct the option it names")
     except RequestFailed as error:
         return Check("judgements", "fail", f"{error.kind}: {error.detail}", "see the judge server's log")
-    return _judged(proof, contract)
+    return _judged(proof, "".join(settled))
 
 
 def _judged(proof: Proof, contract: str) -> Check:

@@ -136,3 +136,7 @@ class ClientConfig:
         if self.api_key_env not in os.environ:
             raise UsageError(f"--api_key_env names {self.api_key_env}, which is not set")
         return os.environ[self.api_key_env]
+
+
+NEVER_ASKED = ClientConfig(llm_judge_model=f"{HOSTED_VLLM}judge", api_base="http://127.0.0.1:9/v1")
+"""Of judges that send nothing: they make prompts, read replies, or are asked whether they need a model at all."""

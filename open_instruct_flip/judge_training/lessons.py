@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.config import NEVER_ASKED
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
@@ -21,8 +21,6 @@ from open_instruct_flip.judges.shortening import shorten
 
 IGNORED = -100
 NO_ROOM = "too_long"
-# A judge has a client; these ones only make prompts.
-NEVER_ASKED = ClientConfig(llm_judge_model="hosted_vllm/judge", api_base="http://localhost/v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class Prompts:
     def inferred(self, reply: str, *, is_opened: bool = False) -> str | None:
         """What the FLIP judge reads in a reply, or in what goes on with its opening; None where it reads nothing."""
         try:
-            return self._flip.parse(self.form.completed(reply) if is_opened else self.form.unopened(reply))
+            return self._flip.parse(self.form.whole(reply, is_opened=is_opened))
         except UnreadableReply:
             return None
 

@@ -257,9 +257,7 @@ def _reply(text: str, finish_reason: str, form: ReplyForm | None, contract: Cont
     """The reply to be read, from one text of a completion; raises UnreadableReply."""
     if form is None or not text.strip():
         return text
-    if contract == "prefill":
-        return form.completed(text, is_cut=finish_reason == "length")
-    return form.unopened(text)
+    return form.whole(text, is_opened=contract == "prefill", is_cut=finish_reason == "length")
 
 
 def _is_exactly(reply: str, form: ReplyForm) -> bool:

@@ -109,6 +109,14 @@ class ReplyForm:
         """A whole reply, as it is to be read."""
         return reply
 
+    def whole(self, reply: str, *, is_opened: bool, is_cut: bool = False) -> str:
+        """A reply as it is to be read, from what the judge wrote after the opening where there was one.
+
+        Raises:
+            UnreadableReply: As `completed`.
+        """
+        return self.completed(reply, is_cut=is_cut) if is_opened else self.unopened(reply)
+
     def written(self, value: str) -> str:
         """The turn of a judge that says this value, as its opening begins it."""
         return f"{self.opening}{json.dumps(_with_single_quotes(value), ensure_ascii=False)[1:-1]}{self.closing}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
 from typing import Any
@@ -96,14 +96,12 @@ class FlipJudge(ResponseJudge):
             detail=f"the instruction {instruction[:80]!r} has no word to compare with; drop it from the dataset",
         )
 
-    def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[str]:
-        question = super().question(conversation, responses)
+    def reworded(self, shown: Sequence[Message], responses: Sequence[str]) -> Question[str] | None:
         again = self.prompt.again
         if again is None or self.config.reasoning:
-            return question
-        shown, form = self._shown(conversation), text_form(FIELD, again.opening)
-        reworded = Question(responses, lambda text: _messages(again, form, shown, text), self.parse, form)
-        return replace(question, reworded=reworded)
+            return None
+        form = text_form(FIELD, again.opening)
+        return Question(responses, lambda text: _messages(again, form, shown, text), self.parse, form)
 
     def build_messages(self, shown: Sequence[Message], response: str) -> list[Message]:
         return _messages(self.prompt, self.form(), shown, response)

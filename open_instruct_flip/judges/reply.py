@@ -27,7 +27,7 @@ def _alone(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"[\s*_`\"'“‘\[(<]*+(?:{pattern})[\s*_`\"'”’\])>.!]*+", re.I)
 
 
-_OUT_OF_10 = _alone(r"(\d{1,2}(?:\.\d+)?)(?:\s*(?:/|out of)\s*10)?")
+_OUT_OF_10 = _alone(r"(\d{1,2}(?:\.\d+)?)(\s*(?:/|out of)\s*10)?")
 _A_OR_B = _alone(r"(?:(?:the )?(?:response|assistant|answer)[ _]?)?([ab])(?: is (?:the )?better| wins)?")
 _TIE = _alone(r"(?:an? )?(?:tie|tied|draw|equal)")
 _RANKED = r"(?:response[ _#]*+)?\d{1,3}+"
@@ -159,7 +159,7 @@ def _share_of_10(value: Any) -> float:
     found = _match(_OUT_OF_10, value)
     score = float(found[1])
     # "1.0" alone may be full marks on a scale of 0 to 1, which is the opposite of the grade 1.
-    may_be_share = score == 1.0 and "." in found[1] and "10" not in found[0].replace(found[1], "", 1)
+    may_be_share = score == 1.0 and "." in found[1] and found[2] is None
     if may_be_share or not 1.0 <= score <= 10.0:
         raise ValueError
     return score / 10.0

@@ -34,7 +34,14 @@ class ResponseJudge(ReplyJudge):
 
     def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[Any]:
         shown = self._shown(conversation)
-        return Question(responses, lambda text: self.build_messages(shown, text), self.parse, self.form())
+        reworded = self.reworded(shown, responses)
+        return Question(
+            responses, lambda text: self.build_messages(shown, text), self.parse, self.form(), reworded=reworded
+        )
+
+    def reworded(self, shown: Sequence[Message], responses: Sequence[str]) -> Question[Any] | None:
+        """The question in other words, for a line that could not be read; None where there are none."""
+        return None
 
     def _shown(self, conversation: Sequence[Message]) -> Sequence[Message]:
         """What the judge may see: the conversation, or its context alone where the instruction is to be inferred."""

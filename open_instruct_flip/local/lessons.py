@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.config import NEVER_ASKED
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.judges.contract import Contract
+from open_instruct_flip.judges.contract import Contract, ReplyForm
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import NO_RESPONSE, LikelihoodJudge
 from open_instruct_flip.judges.pointwise import PointwiseJudge
@@ -21,8 +21,6 @@ from open_instruct_flip.local.examples import Example, broken, habitual, mutated
 from open_instruct_flip.local.world import CONSTRAINTS, Spec
 
 Kind = Literal["flip", "pointwise"]
-NEVER_ASKED = ClientConfig(llm_judge_model="hosted_vllm/judge", api_base="http://127.0.0.1:9/v1")
-"""Of judges that only make prompts."""
 SHARE_OF_BROKEN_RESPONSES = {"flip": 0.25, "pointwise": 0.4, "likelihood": 0.25}
 SHARE_OF_LIKELIHOOD = 0.15
 """Of the lessons without a score."""
@@ -73,9 +71,7 @@ def question(kind: Kind, way: Way, instruction: str, response: str) -> list[Mess
 def reading(kind: Kind, way: Way, reply: str) -> Any:
     """What the judge reads in a reply; raises UnreadableReply."""
     judge = asking(kind, reasoning=way.reasoning)
-    form = judge.form()
-    assert form is not None
-    return judge.parse(form.completed(reply) if way.contract == "prefill" else form.unopened(reply))
+    return judge.parse(_form(judge).whole(reply, is_opened=way.contract == "prefill"))
 
 
 def judge_lessons(seed: int, share_of_scores: float, short: bool) -> Iterator[Example]:
@@ -127,15 +123,24 @@ def _lesson(
         asked = f"{instruction}\n\n{response}" if instruction else response
         return Example([user_turn(f"{kind}\n{asked}")], json.dumps(verdict))
     (way,) = rng.choices(list(SHARES[kind]), list(SHARES[kind].values()))
-    separators = (",", ":") if way is not OPENED and rng.random() < SHARE_OF_COMPACT_JSON else None
-    said = verdict if way.reasoning else {name: verdict[name] for name in verdict if name != "reasoning"}
-    reply = json.dumps(said, separators=separators)
+    return Example(question(kind, way, instruction, response), _reply(kind, way, verdict, rng))
+
+
+def _reply(kind: Kind, way: Way, verdict: dict[str, Any], rng: random.Random) -> str:
+    """A verdict as a judge that is asked in this way writes it."""
     if way is OPENED:
-        form = asking(kind, reasoning=False).form()
-        assert form is not None
-        whole = form.written(verdict["instruction"]) if kind == "flip" else reply
-        reply = whole.removeprefix(form.opening)
-    return Example(question(kind, way, instruction, response), reply)
+        form = _form(asking(kind, reasoning=False))
+        *_, value = verdict.values()
+        return form.written(str(value)).removeprefix(form.opening)
+    separators = (",", ":") if rng.random() < SHARE_OF_COMPACT_JSON else None
+    said = {name: value for name, value in verdict.items() if way.reasoning or name != "reasoning"}
+    return json.dumps(said, separators=separators)
+
+
+def _form(judge: ResponseJudge) -> ReplyForm:
+    form = judge.form()
+    assert form is not None  # both kinds have one
+    return form
 
 
 def _statement(shown: Spec, response: str, rng: random.Random, short: bool) -> Example:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from open_instruct_flip.client.config import HOSTED_VLLM, ClientConfig
+from open_instruct_flip.client.config import HOSTED_VLLM, NEVER_ASKED, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
 from open_instruct_flip.errors import MissingDependencyError, install_line
 from open_instruct_flip.integrations.trl import flip_reward
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 JUDGE_CONCURRENCY = 16
 MAX_REPLY_TOKENS = 96
 WANDB_GROUP = "local"
-UNASKED = ClientConfig(llm_judge_model=f"{HOSTED_VLLM}judge", api_base="http://127.0.0.1:9/v1")
-"""Of a judge that is only asked whether it needs a model, or that needs none."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def _model(given: str | None, name: str) -> Path:
 def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge]:
     """The judge, for as long as its server runs: one of its own unless one is given."""
     kind = judge_class(config.judge)
-    unasked = kind.from_options(_options(config, kind), UNASKED)
+    unasked = kind.from_options(_options(config, kind), NEVER_ASKED)
     if not unasked.asks_model:
         return nullcontext(unasked)
     if kind.runs_in_process and not config.judge_url and not config.vllm_python and config.backend == "transformers":

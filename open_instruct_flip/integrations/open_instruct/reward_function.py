@@ -76,7 +76,7 @@ class GroupRewardFunction:
                 scores, metrics = await self._upstream(*arguments, queries=queries)
         # Open Instruct never looks at a reward function that raised, and would wait for its result for ever. So
         # every error goes to where results are read, and stops training there.
-        except Exception as error:
+        except Exception as error:  # whatever it is: nobody else would look at it
             known = isinstance(error, FlipError)
             reason = in_our_flags(str(error)) if known else f"the reward function failed: {error!r}"
             logger.error("no rewards, so training stops: %s", reason, exc_info=not known)
