@@ -94,14 +94,14 @@ def _endpoint(report: EndpointReport) -> Check:
 async def _judgements(client: ClientConfig) -> Check:
     kind: type[Judge] = LikelihoodJudge if client.in_process else FlipJudge
     try:
-        judge = kind.from_options({}, client)
+        judge = await kind.from_options({}, client).settled()
         proof = await prove(judge)
-        settled = [f", contract {value}" for value in (await judge.settled_options()).values()]
     except FlipError as error:
         return Check("judgements", "fail", str(error), "correct the option it names")
     except RequestFailed as error:
         return Check("judgements", "fail", f"{error.kind}: {error.detail}", "see the judge server's log")
-    return _judged(proof, "".join(settled))
+    contract = judge.options().get("reply_contract")
+    return _judged(proof, f", contract {contract}" if contract is not None else "")
 
 
 def _judged(proof: Proof, contract: str) -> Check:

@@ -44,8 +44,8 @@ def run(
     DIR gets judgements.jsonl, a row per judgement, and summary.json. The same command goes on where an interrupted one
     stopped.
     """
-    from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.run import Pass, by_judge, scores_of
+    from open_instruct_flip.eval.contenders import find_contenders
+    from open_instruct_flip.eval.run import Pass, by_judge, identified, scores_of
     from open_instruct_flip.eval.selection import digest
 
     contenders = find_contenders(judges, judge_options, clients)
@@ -53,12 +53,13 @@ def run(
     passes = [Pass(contender, items) for contender in contenders]
     if config.dry_run:
         return show_costs(passes, config)
+    passes, identities = identified(passes)
     settings = {
         "benchmark": name,
         "items": digest(items),
         "half": config.half,
         "runs": config.runs,
-        "judges": identify(contenders),
+        "judges": identities,
     }
     folder = out or Path("runs") / "eval" / name
     with judged(name, passes, settings, folder, config) as finished:

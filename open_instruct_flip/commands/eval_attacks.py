@@ -38,7 +38,8 @@ def attacks(
     """
     from open_instruct_flip.eval.attacks.run import attack_passes, effects_under, guard_while_judging, write_effects
     from open_instruct_flip.eval.attacks.texts import attack_texts, find_attacks
-    from open_instruct_flip.eval.contenders import find_contenders, identify
+    from open_instruct_flip.eval.contenders import find_contenders
+    from open_instruct_flip.eval.run import identified
     from open_instruct_flip.eval.selection import digest
     from open_instruct_flip.eval.tables import effect_table
 
@@ -49,12 +50,13 @@ def attacks(
     passes = attack_passes(items, contenders, chosen)
     if config.dry_run:
         return show_costs(passes, config)
+    passes, identities = identified(passes)
     settings = {
         "benchmark": name,
         "items": digest(items),
         "runs": config.runs,
         "attacks": attack_texts(),
-        "judges": identify(contenders),
+        "judges": identities,
     }
     folder = out or Path("runs") / "eval" / f"{name}-attacks"
     with judged(name, passes, settings, folder, config) as finished:

@@ -38,8 +38,8 @@ def best_of_n(
     The same command goes on where an interrupted one stopped.
     """
     from open_instruct_flip.eval.best_of_n import curves, read_prompts, write_curves
-    from open_instruct_flip.eval.contenders import find_contenders, identify
-    from open_instruct_flip.eval.run import Pass, by_judge, scores_of
+    from open_instruct_flip.eval.contenders import find_contenders
+    from open_instruct_flip.eval.run import Pass, by_judge, identified, scores_of
     from open_instruct_flip.eval.selection import digest, select
     from open_instruct_flip.eval.tables import curve_table
 
@@ -52,7 +52,8 @@ def best_of_n(
     passes = [Pass(contender, items) for contender in contenders]
     if config.dry_run:
         return show_costs(passes, config)
-    settings = {"benchmark": NAME, "items": digest(items), "runs": 1, "judges": identify(contenders)}
+    passes, identities = identified(passes)
+    settings = {"benchmark": NAME, "items": digest(items), "runs": 1, "judges": identities}
     folder = out or Path("runs") / "eval" / NAME
     with judged(NAME, passes, settings, folder, config) as finished:
         of_judges = {label: scores_of(rows, items)[0] for label, rows in by_judge(finished).items()}

@@ -34,9 +34,9 @@ def retrieval(
     FILE has rows as for `flip score`. The flip judge is asked once about each response; another judge scores it as a
     response to each instruction of its line-up. DIR gets judgements.jsonl and summary.json.
     """
-    from open_instruct_flip.eval.contenders import find_contenders, identify
+    from open_instruct_flip.eval.contenders import find_contenders
     from open_instruct_flip.eval.retrieval import Retrieval, check_judges, judged_items, line_ups, scores_in_line_ups
-    from open_instruct_flip.eval.run import Pass, by_judge
+    from open_instruct_flip.eval.run import Pass, by_judge, identified
     from open_instruct_flip.eval.selection import digest, select
 
     contenders = find_contenders(judges, judge_options, clients)
@@ -47,12 +47,13 @@ def retrieval(
     passes = [Pass(one, judged_items(answered, lined_up, type(one.judge))) for one in contenders]
     if config.dry_run:
         return show_costs(passes, config)
+    passes, identities = identified(passes)
     settings = {
         "benchmark": benchmark.name,
         "items": digest([*answered, *lined_up]),
         "half": config.half,
         "runs": config.runs,
-        "judges": identify(contenders),
+        "judges": identities,
     }
     folder = out or Path("runs") / "eval" / benchmark.name
     with judged(benchmark.name, passes, settings, folder, config) as finished:

@@ -51,6 +51,7 @@ def score(
     """
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judges.registry import judge_class
+    from open_instruct_flip.judging.identity import settled
     from open_instruct_flip.rows.files import RowSource
     from open_instruct_flip.score.check import check_inputs
     from open_instruct_flip.score.settings import reward_settings
@@ -61,7 +62,9 @@ def score(
     rows = RowSource.find(source, config.split)
     file = None if out == STDOUT else Path(os.path.realpath(out) if os.path.islink(out) else out)
     check_inputs(rows, file, judge, config)
-    settings = reward_settings(rows, judge, config, check_endpoints(judge.client.config))
+    reports = check_endpoints(judge.client.config)
+    judge = settled(judge)
+    settings = reward_settings(rows, judge, config, reports)
     try:
         summary = _score(rows, _output(file, settings, config), judge, config)
     except KeyboardInterrupt:

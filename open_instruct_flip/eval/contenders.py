@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from open_instruct_flip.client.probe import check_endpoints
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge, refuse_foreign_options
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.judging.identity import check_cache, judge_identity
+from open_instruct_flip.judging.identity import check_cache, judge_identity, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Contender:
         seed = self.judge.config.seed
         if seed is None or run == 0:
             return self.judge
-        return type(self.judge).from_config(replace(self.judge.config, seed=seed + run), self.judge.client.config)
+        return self.judge.remade(self.judge.client.config, seed=seed + run)
 
 
 def find_contenders(
@@ -70,12 +70,16 @@ def find_contenders(
     return contenders
 
 
-def identify(contenders: Sequence[Contender]) -> dict[str, dict[str, Any]]:
-    """What each judge's verdicts depend on, by its label. Every model's endpoints are asked, once.
+def identify(contenders: Iterable[Contender]) -> dict[str, tuple[Contender, dict[str, Any]]]:
+    """Each contender by its label as its server settles it, and what its verdicts depend on.
+
+    Every model's endpoints are asked, once.
 
     Raises:
         JudgeUnusableError: A judge can't be used.
     """
+    contenders = list(contenders)
     clients = {contender.model: contender.judge.client.config for contender in contenders}
     reports = {model: check_endpoints(client) for model, client in clients.items()}
-    return {one.label: judge_identity(one.judge, reports[one.model]) for one in contenders}
+    found = [(replace(one, judge=settled(one.judge)), reports[one.model]) for one in contenders]
+    return {one.label: (one, judge_identity(one.judge, report)) for one, report in found}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import fields
 
 from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
@@ -36,10 +36,8 @@ async def count_requests(passes: Iterable[Pass], runs: int) -> dict[str, Usage]:
 
 def _asking(judge: Judge, client: JudgeClient) -> Judge:
     """The judge with another client; which replies its server can be made to give is not tried."""
-    config = judge.config
-    if "reply_contract" in {option.name for option in fields(config)}:
-        config = replace(config, reply_contract="free")  # type: ignore[call-arg]  # of judges that read a reply
-    return type(judge).from_config(config, client)
+    has_replies = "reply_contract" in {option.name for option in fields(judge.config)}
+    return judge.remade(client, reply_contract="free") if has_replies else judge.remade(client)
 
 
 class _Counter(JudgeClient):

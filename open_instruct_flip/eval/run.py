@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from open_instruct_flip.conversation import hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.config import EvalConfig
-from open_instruct_flip.eval.contenders import Contender
+from open_instruct_flip.eval.contenders import Contender, identify
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.eval.store import JudgementStore, Key, judgement_rows
 from open_instruct_flip.failures.config import FailureConfig
@@ -55,6 +55,17 @@ class Pass:
     def size(self, runs: int) -> int:
         """How many judgements it is."""
         return self.contender.num_runs(runs) * sum(len(item.responses) for item in self.items)
+
+
+def identified(passes: Sequence[Pass]) -> tuple[list[Pass], dict[str, dict[str, Any]]]:
+    """The passes, their judges as their servers settle them, and what each judge's verdicts depend on, by its label.
+
+    Raises:
+        JudgeUnusableError: A judge can't be used.
+    """
+    known = identify({one.contender.label: one.contender for one in passes}.values())
+    settled = [replace(one, contender=known[one.contender.label][0]) for one in passes]
+    return settled, {label: identity for label, (_, identity) in known.items()}
 
 
 def keys_of(passes: Iterable[Pass], runs: int) -> list[Key]:

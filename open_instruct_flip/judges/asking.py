@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from open_instruct_flip.client.request import CONTINUED_TURN, ChatRequest, Completion, RequestFailed
 from open_instruct_flip.conversation import Message
@@ -140,8 +140,8 @@ class ReplyJudge(Judge):
         key = (self.client.config, type(self), self.config)
         return await settled(key, f"{self.name} judge {self.client.config.llm_judge_model}", self._keeps)
 
-    async def settled_options(self) -> dict[str, Any]:
-        return {"reply_contract": await self.contract()} if self.asks_model else {}
+    async def settled(self) -> Self:
+        return self.remade(reply_contract=await self.contract()) if self.asks_model else self
 
     async def _keeps(self, contract: Contract) -> bool:
         """Whether the server keeps a contract: tried on a sample."""

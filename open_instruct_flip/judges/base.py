@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from typing import Any, ClassVar, Self
 
 from open_instruct_flip.client.background import run_sync
@@ -179,13 +179,21 @@ class Judge(ABC):
             return replace(reward, copy_rate=rate)
         return replace(reward, copy_rate=rate, score=reward.score * (1.0 - rate))
 
-    async def settled_options(self) -> dict[str, Any]:
-        """The options that are settled by trying the server, by name, with what they turned out to be.
+    async def settled(self) -> Self:
+        """This judge with each option that is found out by trying its server set to what it turned out to be.
 
         Raises:
             RequestFailed: The server could not be asked.
         """
-        return {}
+        return self
+
+    def remade(self, client: ClientConfig | JudgeClient | None = None, **options: Any) -> Self:
+        """This judge with other options, or with another client."""
+        return self.from_config(replace(self.config, **options), self.client if client is None else client)
+
+    def options(self) -> dict[str, Any]:
+        """The options by name, as plain values."""
+        return asdict(self.config)
 
     def score_sync(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
         """`score` for code without an event loop, and for notebooks."""

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import lru_cache
 from statistics import fmean, pstdev
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
+from open_instruct_flip.client.client import JudgeClient
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.client.together import together
 from open_instruct_flip.conversation import Message
@@ -82,7 +83,7 @@ class MixedJudge(Judge):
         self.sees_instruction = all(part.sees_instruction for part in self.parts)
         self._weights = self.config.weights(len(self.parts))
 
-    def _options_of(self, part: type[Judge]) -> dict[str, Any]:
+    def _options_of(self, part: type[Judge] | Judge) -> dict[str, Any]:
         """The options of one part; what is None is left at that judge's own default."""
         given = {option.name: getattr(self.config, option.name) for option in fields(part.config_class)}
         return {name: value for name, value in given.items() if value is not None}
@@ -90,15 +91,30 @@ class MixedJudge(Judge):
     def __reduce__(self) -> tuple[Any, ...]:
         # Its type was made in this process.
         values = {option.name: getattr(self.config, option.name) for option in fields(self.config)}
-        return _again, (self.part_types, values, self.client.config)
+        return _again, (self.part_types, values, self.client.config, [part.config for part in self.parts])
 
-    async def settled_options(self) -> dict[str, Any]:
-        """Of each option, a mapping from the parts that have it to what it is for them."""
+    async def settled(self) -> Self:
+        return self._of_parts([await part.settled() for part in self.parts])
+
+    def remade(self, client: ClientConfig | JudgeClient | None = None, **options: Any) -> Self:
+        made = super().remade(client, **options)
+        return made._of_parts([part.remade(made.client, **part.own_options(options)) for part in self.parts])
+
+    def options(self) -> dict[str, Any]:
+        """The options; one that was settled for parts is a mapping from their names to what it is for them."""
         settled: dict[str, dict[str, Any]] = {}
         for part in self.parts:
-            for option, value in (await part.settled_options()).items():
-                settled.setdefault(option, {})[part.name] = value
-        return settled
+            given = self._options_of(part)
+            for name, value in part.options().items():
+                if name in given and value != given[name]:
+                    settled.setdefault(name, {})[part.name] = value
+        return super().options() | settled
+
+    def _of_parts(self, parts: Sequence[Judge]) -> Self:
+        """This judge with parts whose options are not the mixture's own any more."""
+        made = self.from_config(self.config, self.client)
+        made.parts = list(parts)
+        return made
 
     def prompt_texts(self) -> tuple[str, ...]:
         return tuple(text for part in self.parts for text in part.prompt_texts())
@@ -185,5 +201,8 @@ def _first(rewards: Sequence[Reward], name: str) -> Any:
     return next((value for reward in rewards if (value := getattr(reward, name)) is not None), None)
 
 
-def _again(parts: tuple[type[Judge], ...], values: dict[str, Any], client: ClientConfig) -> MixedJudge:
-    return mixed(*parts).from_options(values, client)
+def _again(
+    types: tuple[type[Judge], ...], values: dict[str, Any], client: ClientConfig, configs: Sequence[JudgeConfig]
+) -> MixedJudge:
+    made = mixed(*types).from_options(values, client)
+    return made._of_parts([part.from_config(own, made.client) for part, own in zip(types, configs, strict=True)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,21 +16,27 @@ from open_instruct_flip.judges.base import Judge
 PACKAGES = ("open-instruct-flip", "litellm")
 
 
-def judge_identity(judge: Judge, reports: Sequence[EndpointReport]) -> dict[str, Any]:
-    """Judge, model, options and prompt. Where the judge is reached is not among them.
+def settled(judge: Judge) -> Judge:
+    """The judge with what its server decides, such as the reply contract under "auto", found out and fixed.
 
-    An option that its server settles, such as the reply contract under "auto", stands with what it turned out to be:
-    a run that goes on must not go on in another form.
+    A run is judged in this form throughout, by every process of it, and says so: it must not go on in another one.
 
     Raises:
         JudgeUnusableError: The server could not be asked.
     """
+    try:
+        return run_sync(judge.settled())
+    except RequestFailed as error:
+        raise JudgeUnusableError(f"the {judge.name} judge could not be asked: {error.kind}: {error.detail}") from error
+
+
+def judge_identity(judge: Judge, reports: Sequence[EndpointReport]) -> dict[str, Any]:
+    """Judge, model, options and prompt. Where the judge is reached is not among them."""
     return {
         "judge": judge.name,
         "llm_judge_model": judge.client.config.llm_judge_model,
         "servers": identities(reports),
-        **asdict(judge.config),
-        **_settled_options(judge),
+        **judge.options(),
         "prompt": _digest_of_prompt(judge),
     }
 
@@ -46,13 +51,6 @@ def check_cache(judge: Judge) -> None:
     temperature: float = getattr(judge.config, "temperature", 0.0)
     if judge.client.config.cache_dir is not None and temperature > 0 and judge.config.seed is None:
         raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {temperature:g}: set --seed, or 0")
-
-
-def _settled_options(judge: Judge) -> dict[str, Any]:
-    try:
-        return run_sync(judge.settled_options())
-    except RequestFailed as error:
-        raise JudgeUnusableError(f"the {judge.name} judge could not be asked: {error.kind}: {error.detail}") from error
 
 
 def _digest_of_prompt(judge: Judge) -> str | None:

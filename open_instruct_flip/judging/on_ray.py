@@ -69,4 +69,4 @@ def _shared(judge: Judge, workers: int) -> Judge:
     shared = replace(
         config, max_concurrency=config.max_concurrency // workers, api_base=",".join(urls) or config.api_base
     )
-    return type(judge).from_config(judge.config, shared)
+    return judge.remade(shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
 from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
 from open_instruct_flip.errors import JudgeRefusedError, JudgeUnusableError, UsageError
 from open_instruct_flip.judges.registry import judge_class
-from open_instruct_flip.judging.identity import judge_identity
+from open_instruct_flip.judging.identity import judge_identity, settled
 from open_instruct_flip.rewards import FailureKind, Usage
 
 AUTO: dict[str, Any] = {**ENDPOINT, "reply_contract": "auto"}
@@ -86,8 +87,8 @@ def test_a_run_says_which_contract_its_replies_were_read_under(
     model.answer = server("pointwise")
     # What is settled on the loop of code without one stays settled for the endpoint, in this process.
     options = {**AUTO, "api_base": f"http://127.0.0.1:9/{contract}"}
-    assert judge_identity(judge_class("pointwise")(**options), [])["reply_contract"] == contract
-    mixed = judge_class("pointwise+likelihood")(**options)
+    assert judge_identity(settled(judge_class("pointwise")(**options)), [])["reply_contract"] == contract
+    mixed = settled(judge_class("pointwise+likelihood")(**options))
     assert judge_identity(mixed, [])["reply_contract"] == {"pointwise": contract}
 
 
@@ -97,7 +98,27 @@ def test_a_run_does_not_start_while_nobody_knows_the_contract(model: ScriptedMod
 
     model.answer = gone
     with pytest.raises(JudgeUnusableError, match=r"the flip judge could not be asked: unreachable: connection refused"):
-        judge_identity(judge_class("flip")(**{**AUTO, "api_base": "http://127.0.0.1:9/gone"}), [])
+        settled(judge_class("flip")(**{**AUTO, "api_base": "http://127.0.0.1:9/gone"}))
+
+
+@pytest.mark.parametrize("name", ["flip", "flip+pointwise"])
+async def test_a_settled_judge_tries_its_server_no_more_wherever_it_goes(name: str, model: ScriptedModel) -> None:
+    model.answer = continuing("flip")
+    judge = await judge_class(name)(**AUTO).settled()
+    tried = len(model.requests)
+    assert tried > 0
+    other = judge_class(name)(**{**AUTO, "api_base": "http://127.0.0.1:9/other"}).client
+    for sent in (judge, judge.remade(other.config), judge.remade(seed=3), pickle.loads(pickle.dumps(judge))):
+        again = await sent.settled()
+        assert again.options()["reply_contract"] == judge.options()["reply_contract"]
+    assert len(model.requests) == tried
+
+
+def test_parts_of_a_mixture_may_be_read_in_forms_of_their_own(model: ScriptedModel) -> None:
+    model.answer = continuing("flip")
+    mixed = settled(judge_class("flip+pointwise")(**{**AUTO, "api_base": "http://127.0.0.1:9/parts"}))
+    assert mixed.options()["reply_contract"] == {"flip": "prefill", "pointwise": "free"}
+    assert mixed.remade(seed=3).options()["seed"] == 3
 
 
 async def test_an_opened_turn_ends_before_the_value_and_the_reply_is_the_whole_turn(model: ScriptedModel) -> None:
