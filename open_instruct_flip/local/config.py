@@ -7,6 +7,8 @@ from typing import Literal
 
 from open_instruct_flip.checks import check_above_zero
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.contract import ReplyContract
+from open_instruct_flip.local.models import TRAINED_FOR
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,17 @@ class LocalConfig:
     backend: Literal["transformers", "vllm"] = field(default="transformers", metadata={"help": "Judge server to start"})
     vllm_python: str | None = field(
         default=None, metadata={"help": "Python of an environment with vLLM; makes it the judge server"}
+    )
+    reasoning: bool = field(
+        default=TRAINED_FOR["reasoning"],
+        metadata={"help": "Ask flip and pointwise for one sentence of reasoning, as the model that ships needs"},
+    )
+    reply_contract: ReplyContract = field(
+        default=TRAINED_FOR["reply_contract"],
+        metadata={
+            "help": "How the replies of flip and pointwise are made readable; the model that ships needs free. For a "
+            "judge of `flip judge train`: --no_reasoning --reply_contract auto, on vLLM"
+        },
     )
     num_prompts: int = field(default=8, metadata={"help": "Instructions per step"})
     num_samples: int = field(default=8, metadata={"help": "Responses per instruction"})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).with_name("models")
 TRAINED_JUDGES = ("flip", "pointwise")
 TRAINED_FOR: dict[str, Any] = {"reasoning": True, "reply_contract": "free"}
-"""How a judge model of this profile is asked: its grades need the sentence of reasoning."""
+"""How the judge model that ships is asked: its grades need the sentence of reasoning."""
 VOCABULARY = 2_048
 PAD, END = "<|pad|>", "<|end|>"
 ROLES = ("system", "user", "assistant")

@@ -127,8 +127,8 @@ def _judge_at(config: LocalConfig, model: str, url: str) -> Judge:
 
 def _options(config: LocalConfig, kind: type[Judge]) -> dict[str, Any]:
     """What the judge is told of its options; all else stays as it is everywhere."""
-    trained = TRAINED_FOR if kind.name in TRAINED_JUDGES else {}
-    return trained | kind.own_options({"max_tokens": MAX_REPLY_TOKENS, "esfp_model": config.esfp_model or ""})
+    asked = {name: getattr(config, name) for name in TRAINED_FOR} if kind.name in TRAINED_JUDGES else {}
+    return asked | kind.own_options({"max_tokens": MAX_REPLY_TOKENS, "esfp_model": config.esfp_model or ""})
 
 
 def _client(model: str, url: str) -> ClientConfig:

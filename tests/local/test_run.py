@@ -77,6 +77,7 @@ def test_a_judge_that_writes_nothing_reads_in_the_process_of_the_run(judge, tmp_
         (["--judge", "esfp", "--esfp_model", "nowhere"], "nowhere is no folder of an esfp model"),
         (["--policy_model", "nowhere/policy"], "policy has no config.json"),
         (["--judge_url", "localhost:1"], "has no http"),
+        (["--reply_contract", "json"], "'json' is not one of 'auto', 'prefill', 'schema', 'free'"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(arguments, words, tmp_path, capsys):
@@ -100,6 +101,16 @@ def test_a_judge_of_another_package_is_taken_by_its_name(tmp_path, monkeypatch, 
     config = LocalConfig(judge="coin", judge_url=judge_double().api_base)
     with _serving(config, tmp_path / "run") as judge:
         assert type(judge).__name__ == "CoinJudge"
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [({}, (True, "free")), ({"reasoning": False, "reply_contract": "auto"}, (False, "auto"))],
+)
+def test_a_judge_model_is_asked_as_it_was_trained_to_reply(given, asked, judge_double):
+    config = LocalConfig(judge_url=judge_double().api_base, **given)
+    with _serving(config, Path("unused")) as judge:
+        assert (judge.config.reasoning, judge.config.reply_contract) == asked
 
 
 def test_a_model_folder_without_its_tokenizer_is_refused(tmp_path, capsys):
