@@ -35,13 +35,13 @@ def explain(pairs: str, out: Path, reply: ReplyConfig, client: ClientConfig) -> 
     from open_instruct_flip.esfp.explain import explain_pairs
     from open_instruct_flip.esfp.pairs import read_pairs
     from open_instruct_flip.judges.esfp.explaining import Explainer
+    from open_instruct_flip.judging.progress import shown
 
     explainer = Explainer.from_config(reply, client)
     read = list(read_pairs(pairs))
     check_endpoints(client)
-    console = Console(stderr=True)
-    with console.status("the judge model explains") as status:
-        done = asyncio.run(explain_pairs(read, out, explainer, status.update))
+    with shown(len(read), Console(stderr=True)) as watch:
+        done = asyncio.run(explain_pairs(read, out, explainer, watch))
     click.echo(f"{out}: {done.pairs} pairs with explanations, {done.kept} of them from before")
     if done.failures:
         raise FlipError(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,20 +13,31 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.esfp.pairs import Pair, read_pairs
 from open_instruct_flip.judges.esfp.explaining import Explainer
 from open_instruct_flip.judging.lines import encode
+from open_instruct_flip.judging.progress import Watch
 from open_instruct_flip.judging.stream import in_order
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Explained:
     """How many pairs have both explanations now, how many had them before, and why others have none."""
 
     pairs: int
     kept: int
-    failures: tuple[str, ...]
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def num_responses(self) -> int:
+        """Responses with an explanation."""
+        return 2 * self.pairs
+
+    @property
+    def num_failures(self) -> int:
+        """Pairs that have none."""
+        return len(self.failures)
 
 
 async def explain_pairs(
-    pairs: Sequence[Pair], out: Path, explainer: Explainer, say: Callable[[str], None] = lambda line: None
+    pairs: Sequence[Pair], out: Path, explainer: Explainer, watch: Watch = lambda totals, position: None
 ) -> Explained:
     """Append each pair with both explanations to `out`, in order; pairs that stand there already are not asked again.
 
@@ -39,18 +50,18 @@ async def explain_pairs(
     model = explainer.client.config.llm_judge_model
     there = _kept(out, model)
     missing = [pair for key, pair in {_key(pair): pair for pair in pairs}.items() if key not in there]
-    failures: list[str] = []
-    done = len(there)
+    done = Explained(len(there), kept=len(there))
+    watch(done, len(there))
     with out.open("ab") as file:
         async with explainer:
             async for result in in_order(_started(missing, explainer), explainer.client.config.max_concurrency):
                 if isinstance(result, str):
-                    failures.append(result)
-                    continue
-                _append(file, replace(result, explained_by=model))
-                done += 1
-                say(f"{done} pairs explained")
-    return Explained(done, len(there), tuple(failures))
+                    done.failures.append(result)
+                else:
+                    _append(file, replace(result, explained_by=model))
+                    done.pairs += 1
+                watch(done, done.pairs + done.num_failures)
+    return done
 
 
 def _started(pairs: Sequence[Pair], explainer: Explainer) -> Iterator[tuple[int, asyncio.Future[Pair | str]]]:

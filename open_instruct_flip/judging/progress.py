@@ -15,7 +15,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 class Totals(Protocol):
     """What a run has done so far."""
 
-    num_responses: int
+    @property
+    def num_responses(self) -> int:
+        """Responses that have been judged."""
 
     @property
     def num_failures(self) -> int:
