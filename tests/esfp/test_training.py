@@ -13,6 +13,7 @@ from open_instruct_flip.commands.main import run as flip
 from open_instruct_flip.compare.history import read_run
 from open_instruct_flip.judges.esfp.judge import EsfpJudge
 from open_instruct_flip.judges.esfp.slot import TEMPLATE, read_slot
+from open_instruct_flip.judging import progress
 
 pytest.importorskip("torch")
 
@@ -126,6 +127,18 @@ def test_pairs_of_a_conversation_are_held_out_together(base: str, tmp_path: Path
     code, out = train(tmp_path, base, rows, "--no_explanations", "--epochs", "1", "--heldout", "0.05")
     assert code == 0
     assert "20 pairs trained on, 4 held out" in (out / "README.md").read_text()
+
+
+def test_a_log_shows_how_far_the_explaining_is(
+    tmp_path: Path, judge_double: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_PERIOD_S", 1e-9)
+    server = judge_double(reply=json.dumps({"explanation": "It was fine."}))
+    pairs, out = write(tmp_path / "pairs.jsonl", PAIRS[:4]), str(tmp_path / "out.jsonl")
+    command = ["esfp", "explain", pairs, out, "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]
+    assert flip([*command, "--reply_contract", "schema"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0].strip() for line in lines] == [f"{25 * n}% {2 * n} responses" for n in (1, 2, 3, 4)]
 
 
 def test_pairs_of_one_conversation_alone_are_refused(
