@@ -137,7 +137,7 @@ class LocalModel(BatchThread[Item]):
                 use_cache=cache is not None,
                 logits_to_keep=length - first,
                 **{_cache_name(self._model): cache},
-            ).logits
+            ).logits[:, first - length :]  # some architectures pass logits_to_keep over
             return [_of_answer(logits[row], item, shared + first) for row, item in enumerate(batch)]
 
     def _shared_prefix(self, batch: Sequence[Item]) -> tuple[int, Any]:

@@ -109,6 +109,8 @@ class RequestFailed(FlipError):
 
 TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
 """Where an answer's text may stand, the usual place first: a reasoning parser may have moved all of it."""
+BROKEN_OFF = frozenset({"abort", "error"})
+"""Finish reasons of vLLM for an answer that it could not end."""
 
 
 class Transport(Protocol):
@@ -147,6 +149,9 @@ def read_completion(body: Any, *, where: str) -> Completion:
             f"{where} answered with something that is no chat completion: {error!r}",
             retryable=True,
         ) from error
+    broken = next((end for end in finish_reasons if end in BROKEN_OFF), None)
+    if broken is not None:
+        raise RequestFailed(FailureKind.SERVER_ERROR, f"{where} broke the answer off: {broken}", retryable=True)
     if not texts:
         raise RequestFailed(FailureKind.SERVER_ERROR, f"{where} answered without any choice", retryable=True)
     return Completion(texts, finish_reasons, usage, prompt_logprobs=body.get("prompt_logprobs"))

@@ -27,7 +27,7 @@ class Contender:
 
     def num_runs(self, runs: int) -> int:
         """How often it judges an item: once where it would say the same each time."""
-        return runs if getattr(self.judge.config, "temperature", 0.0) > 0 else 1
+        return runs if self.judge.temperature > 0 else 1
 
     def for_run(self, run: int) -> Judge:
         """The judge of a run, which counts from 0; each has a seed of its own where there is one."""

@@ -59,6 +59,8 @@ class SharedTrial:
             self._waiting -= 1
             if not self._waiting:
                 running.cancel()
+                if self._running is running:
+                    self._running = None
 
     async def _try(self) -> bool:
         try:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from open_instruct_flip.client.config import HOSTED_VLLM
 from open_instruct_flip.client.request import CONTINUED_TURN, ChatRequest, Completion, RequestFailed
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import JudgeUnusableError
+from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig, ReplyConfig
 from open_instruct_flip.judges.contract import Contract, ReplyForm, settled
@@ -21,6 +22,8 @@ Reading = TypeVar("Reading")
 
 OTHER_CONTRACT: dict[Contract, Contract] = {"prefill": "schema", "schema": "free", "free": "schema"}
 """How a question is asked again whose first reply could not be read."""
+UNFINISHED = frozenset({"length", "content_filter", "repetition"})
+"""Finish reasons of a reply that somebody else has ended."""
 FORCED_VALUE = "structured_outputs"
 """Field of vLLM's body (0.11 and later) that forces what is written; servers that do not know it pass it over."""
 IN_ANOTHER_FORM = "\n\nAnswer with the JSON object alone."
@@ -104,6 +107,14 @@ class ReplyJudge(Judge):
     def question(self, conversation: Sequence[Message], responses: Sequence[str]) -> Question[Any]:
         """What the model is asked about responses to a conversation: about one, or a comparison."""
         raise NotImplementedError(f"the {self.name} judge asks its model nothing")
+
+    def check(self) -> None:
+        super().check()
+        if self.asks_model and self.config.reply_contract == "prefill" and not self.client.config.hosted:
+            raise UsageError(
+                f"--reply_contract prefill needs a server that continues a turn, {HOSTED_VLLM}<name>: "
+                f"{self.client.config.llm_judge_model} is sent no opened turns; leave it at auto"
+            )
 
     def as_asked(self, form: ReplyForm) -> ReplyForm:
         """A form as this judge is configured: with a sentence of reasoning before the value, or the value alone."""
@@ -257,7 +268,10 @@ def _reply(text: str, finish_reason: str, form: ReplyForm | None, contract: Cont
     """The reply to be read, from one text of a completion; raises UnreadableReply."""
     if form is None or not text.strip():
         return text
-    return form.whole(text, is_opened=contract == "prefill", is_cut=finish_reason == "length")
+    is_opened, is_cut = contract == "prefill", finish_reason in UNFINISHED
+    if is_cut and not is_opened and form.holds_numbers and text.rstrip().rstrip(".")[-1:].isdigit():
+        raise UnreadableReply("the reply was cut off at a number, which may go on", text)
+    return form.whole(text, is_opened=is_opened, is_cut=is_cut)
 
 
 def _is_exactly(reply: str, form: ReplyForm) -> bool:

@@ -179,6 +179,11 @@ class Judge(ABC):
             return replace(reward, copy_rate=rate)
         return replace(reward, copy_rate=rate, score=reward.score * (1.0 - rate))
 
+    @property
+    def temperature(self) -> float:
+        """At which its replies are drawn; 0.0 where it would say the same each time."""
+        return getattr(self.config, "temperature", 0.0)
+
     async def settled(self) -> Self:
         """This judge with each option that is found out by trying its server set to what it turned out to be.
 

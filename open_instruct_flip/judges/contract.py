@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
@@ -104,6 +104,11 @@ class ReplyForm:
         if not is_cut and whole.count('"') % 2:
             raise UnreadableReply("the reply was ended at a quotation in it", whole)
         return whole
+
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether the verdict is a number or a list of them."""
+        return list(self.schema.values())[-1].get("type") in ("integer", "number", "array")
 
     def unopened(self, reply: str) -> str:
         """A whole reply, as it is to be read."""
@@ -207,13 +212,16 @@ async def settled(key: Hashable, name: str, attempt: Try) -> Contract:
     of_loop = _SETTLED.setdefault(asyncio.get_running_loop(), {})
     if key not in of_loop:
         of_loop[key] = asyncio.create_task(_settle(name, attempt))
-    task = of_loop[key]
-    try:
-        return await asyncio.shield(task)
-    finally:
-        failed = task.done() and (task.cancelled() or task.exception() is not None)
-        if failed and of_loop.get(key) is task:
-            del of_loop[key]
+        of_loop[key].add_done_callback(partial(_forget_failure, of_loop, key))
+    return await asyncio.shield(of_loop[key])
+
+
+def _forget_failure(
+    of_loop: dict[Hashable, asyncio.Task[Contract]], key: Hashable, task: asyncio.Task[Contract]
+) -> None:
+    """Also where nobody waits for it any more: the next to ask is not to get the failure of long ago."""
+    if (task.cancelled() or task.exception() is not None) and of_loop.get(key) is task:
+        del of_loop[key]
 
 
 async def _settle(name: str, attempt: Try) -> Contract:

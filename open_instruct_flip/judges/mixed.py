@@ -93,6 +93,10 @@ class MixedJudge(Judge):
         values = {option.name: getattr(self.config, option.name) for option in fields(self.config)}
         return _again, (self.part_types, values, self.client.config, [part.config for part in self.parts])
 
+    @property
+    def temperature(self) -> float:
+        return max(part.temperature for part in self.parts)
+
     async def settled(self) -> Self:
         return self._of_parts([await part.settled() for part in self.parts])
 

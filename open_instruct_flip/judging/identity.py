@@ -48,9 +48,8 @@ def package_versions() -> dict[str, str]:
 
 def check_cache(judge: Judge) -> None:
     """Raise UsageError where the cache would have to keep answers that are drawn anew each time."""
-    temperature: float = getattr(judge.config, "temperature", 0.0)
-    if judge.client.config.cache_dir is not None and temperature > 0 and judge.config.seed is None:
-        raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {temperature:g}: set --seed, or 0")
+    if judge.client.config.cache_dir is not None and judge.temperature > 0 and judge.config.seed is None:
+        raise UsageError(f"--cache_dir keeps no answers drawn at --temperature {judge.temperature:g}: set --seed, or 0")
 
 
 def _digest_of_prompt(judge: Judge) -> str | None:

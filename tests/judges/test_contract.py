@@ -245,12 +245,46 @@ async def test_an_opened_object_is_read_whole_or_asked_for_again(
     assert reward.inferred_instruction == inferred
 
 
-async def test_a_number_cut_off_at_the_limit_is_none(model: ScriptedModel) -> None:
-    cut_off = Completion(("1",), ("length",), Usage(9, 1, 1), 0.1)
-    model.answer = lambda request: cut_off if opened(request) else "Well."
-    judge = judge_class("pointwise")(**ENDPOINT, reply_contract="prefill")
-    (reward,) = await judge.score(CONVERSATION, ["Soil is earth."])
-    assert reward.error is FailureKind.UNREADABLE_REPLY
+@pytest.mark.parametrize("end", ["length", "content_filter"])
+@pytest.mark.parametrize(
+    ("contract", "name", "text"),
+    [
+        ("prefill", "pointwise", "1"),
+        ("free", "pointwise", "It keeps all limits.\nScore: 1"),
+        ("free", "pointwise", "Score: 7."),
+        ("free", "listwise", "Ranking: 1"),
+    ],
+)
+async def test_a_number_cut_off_at_the_limit_is_none(
+    contract: str, name: str, text: str, end: str, model: ScriptedModel
+) -> None:
+    model.answer = lambda request: Completion((text,), (end,), Usage(9, 1, 1), 0.1)
+    judge = judge_class(name)(**ENDPOINT, reply_contract=contract)
+    rewards = await judge.score(CONVERSATION, ["Soil is earth.", "Bananas."])
+    assert {reward.error for reward in rewards} == {FailureKind.UNREADABLE_REPLY}
+
+
+def test_a_provider_that_is_sent_no_opened_turns_can_not_have_them_kept() -> None:
+    with pytest.raises(UsageError, match=r"--reply_contract prefill needs a server that continues a turn"):
+        judge_class("flip")("openai/gpt-4o-mini", reply_contract="prefill")
+
+
+async def test_the_failure_of_one_who_left_is_not_for_the_next(model: ScriptedModel) -> None:
+    def refused(request: ChatRequest) -> str:
+        raise JudgeRefusedError("404: no such model")
+
+    model.answer = refused
+    judge = judge_class("pointwise")(**AUTO)
+    left = asyncio.create_task(judge.score(CONVERSATION, ["Soil."]))
+    for _ in range(2):  # the settling is under way, and its first request sent
+        await asyncio.sleep(0)
+    assert len(model.requests) == 1
+    left.cancel()
+    for _ in range(9):  # the refusal comes while nobody waits for it
+        await asyncio.sleep(0)
+    model.answer = continuing("pointwise")
+    (reward,) = await judge.score(CONVERSATION, ["Soil."])
+    assert reward.score == 0.8
 
 
 async def test_a_refusal_while_trying_is_no_verdict_on_the_contract(model: ScriptedModel) -> None:

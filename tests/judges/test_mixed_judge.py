@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from dataclasses import make_dataclass
 from itertools import pairwise
 from statistics import fmean, pstdev
 
@@ -15,7 +16,11 @@ from scripted_model import CONVERSATION, ENDPOINT, FREE, ScriptedModel
 
 from open_instruct_flip.client.request import ChatRequest, RequestFailed
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judges.mixed import standardised
+from open_instruct_flip.eval.contenders import Contender
+from open_instruct_flip.judges.config import ReplyConfig
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.judges.mixed import mixed, standardised
+from open_instruct_flip.judges.pointwise import PointwiseJudge
 from open_instruct_flip.judges.registry import judge_class, judge_options, pair_names
 from open_instruct_flip.rewards import FailureKind, Usage
 
@@ -113,3 +118,14 @@ def test_standardised_keeps_the_order(values: list[float]) -> None:
     for one, other in pairwise(values):
         z, next_z = found[values.index(one)], found[values.index(other)]
         assert (z <= next_z) if one <= other else (z >= next_z)
+
+
+def test_a_mixture_is_as_random_as_its_most_random_part() -> None:
+    class Drawn(PointwiseJudge):
+        name = "drawn"
+        config_class = make_dataclass("DrawnConfig", [("temperature", float, 0.7)], bases=(ReplyConfig,), frozen=True)
+
+    judge = mixed(FlipJudge, Drawn)(**ENDPOINT)
+    assert judge.config.temperature is None  # type: ignore[attr-defined]  # each part has its own
+    assert judge.temperature == 0.7
+    assert Contender("mixed", judge).num_runs(3) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ class Item:
 def masked_model(folder: str, device: str, slot: Slot) -> MaskedModel:
     """The model of this process."""
     return MaskedModel(folder, device, slot)
+
+
+# A child has the model, and not the thread that answers for it.
+os.register_at_fork(after_in_child=masked_model.cache_clear)
 
 
 def load_masked_model(folder: str, slot: Slot) -> tuple[Any, Any, Filler]:
