@@ -70,15 +70,21 @@ async def judged(judge: Judge, pairs: Sequence[masked.Preference]) -> list[Score
 
 
 @contextmanager
-def judges(judge_model: Path, esfp_model: Path) -> Iterator[list[Judge]]:
-    """FLIP and pointwise on a server, likelihood and esfp in this process."""
+def judges(judge_model: Path, esfp_model: Path) -> Iterator[dict[str, Judge]]:
+    """FLIP and pointwise on a server, likelihood and esfp in this process.
+
+    Likelihood reads in both directions, by the model that learned to infer and by the one that learned to answer.
+    """
     served = {"max_tokens": 96, "max_concurrency": 16, **TRAINED_FOR}
-    likelihood = judge_class("likelihood")(str(judge_model), judge_transport="local")
-    esfp = judge_class("esfp")(esfp_model=str(esfp_model))
+    made = {"esfp": judge_class("esfp")(esfp_model=str(esfp_model))}
+    for name, model in {"judge": judge_model, "policy": model_path("policy")}.items():
+        for target in ("instruction", "response"):
+            read = judge_class("likelihood")(str(model), judge_transport="local", likelihood_target=target)
+            made[f"likelihood of the {target}, by the {name}"] = read
     settings = ServerConfig(port=0, backend="transformers", device="cpu", max_model_len=1024, start_timeout_s=600.0)
     with JudgeServer(judge_model, settings) as server:
         at = (server.llm_judge_model, server.api_base)
-        yield [*(judge_class(name)(*at, **served) for name in ("flip", "pointwise")), likelihood, esfp]
+        yield {name: judge_class(name)(*at, **served) for name in ("flip", "pointwise")} | made
 
 
 def main() -> None:
@@ -92,7 +98,7 @@ def main() -> None:
     pairs = list(islice(masked.preferences(world.split()[1], seed=1), arguments.pairs))
     rows = [row(name, pairs, [trivial(name, pair) for pair in pairs]) for name in SCORES]
     with judges(arguments.judge_model, arguments.esfp_model) as made:
-        rows += [row(judge.name, pairs, asyncio.run(judged(judge, pairs))) for judge in made]
+        rows += [row(name, pairs, asyncio.run(judged(judge, pairs))) for name, judge in made.items()]
     show(f"{len(pairs)} pairs", rows)
     if arguments.out:
         write(arguments.out, {"machine": machine(), "rows": rows})
