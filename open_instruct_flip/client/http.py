@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from open_instruct_flip.client.http_status import status_failure
-from open_instruct_flip.client.request import Completion, RequestFailed, read_completion
+from open_instruct_flip.client.request import Completion, RequestFailed, read_completion, thinks
 from open_instruct_flip.client.urls import has_credentials
 from open_instruct_flip.rewards import FailureKind
 
@@ -47,7 +47,7 @@ async def post_chat(
     answer = await post_json(session, url, headers, body, where=where, model=body["model"])
     if "choices" not in answer:
         raise _no_completion(f"{where} answered with something that is no chat completion: {str(answer)[:120]!r}")
-    return read_completion(answer, where=where)
+    return read_completion(answer, where=where, thinking=thinks(body))
 
 
 async def post_json(

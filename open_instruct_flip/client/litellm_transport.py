@@ -18,6 +18,7 @@ from open_instruct_flip.client.request import (
     Completion,
     RequestFailed,
     read_completion,
+    thinks,
 )
 from open_instruct_flip.client.urls import shown_url
 from open_instruct_flip.errors import JudgeUnusableError
@@ -48,7 +49,7 @@ class LitellmTransport:
             response = await load_litellm().acompletion(**arguments)
         except Exception as error:  # litellm raises its own classes, openai's, httpx's and plain ones
             raise _failure(error, where, self._config.llm_judge_model) from error
-        return read_completion(_as_body(response), where=where)
+        return read_completion(_as_body(response), where=where, thinking=thinks(request.extra_body or {}))
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,8 +131,13 @@ class Transport(Protocol):
         ...
 
 
-def read_completion(body: Any, *, where: str) -> Completion:
-    """A completion from the body of an OpenAI-style answer.
+def thinks(body: Mapping[str, Any]) -> bool:
+    """Whether a request's body lets the model think before it answers."""
+    return bool((body.get("chat_template_kwargs") or {}).get("enable_thinking"))
+
+
+def read_completion(body: Any, *, where: str, thinking: bool) -> Completion:
+    """A completion from the body of an OpenAI-style answer; `thinking` is what `thinks` said of its request.
 
     Raises:
         RequestFailed: The body is no chat completion, or holds no choice.
@@ -140,7 +145,9 @@ def read_completion(body: Any, *, where: str) -> Completion:
     try:
         choices = body["choices"]
         finish_reasons = tuple(choice.get("finish_reason") or "" for choice in choices)
-        texts = tuple(_text(choice["message"], end) for choice, end in zip(choices, finish_reasons, strict=True))
+        texts = tuple(
+            _text(choice["message"], end, thinking) for choice, end in zip(choices, finish_reasons, strict=True)
+        )
         used = body.get("usage") or {}
         usage = Usage(used.get("prompt_tokens") or 0, used.get("completion_tokens") or 0, 1)
     except (KeyError, TypeError, AttributeError) as error:
@@ -157,11 +164,12 @@ def read_completion(body: Any, *, where: str) -> Completion:
     return Completion(texts, finish_reasons, usage, prompt_logprobs=body.get("prompt_logprobs"))
 
 
-def _text(message: Any, finish_reason: str) -> str:
+def _text(message: Any, finish_reason: str, thinking: bool) -> str:
     for field in TEXT_FIELDS:
         text = message.get(field)
         if isinstance(text, str) and text.strip():
             # Without its tag, a thought that was cut off would pass for an answer. A finished one that nothing follows
             # is the answer: with thinking switched off, a server's reasoning parser takes all of it for a thought.
-            return text if field == TEXT_FIELDS[0] or finish_reason == "stop" else f"<think>{text}"
+            is_answer = field == TEXT_FIELDS[0] or (finish_reason == "stop" and not thinking)
+            return text if is_answer else f"<think>{text}"
     return ""
