@@ -18,7 +18,7 @@ class LocalConfig:
     judge: str = field(
         default="flip",
         metadata={
-            "help": "Judge that gives the rewards; the model that ships knows the prompts of flip and pointwise; esfp "
+            "help": "Judge that gives the rewards; the model that ships knows flip, pointwise and likelihood; esfp "
             "runs in this process, and so does likelihood unless a vLLM server is named"
         },
     )

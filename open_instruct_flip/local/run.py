@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from open_instruct_flip.client.config import HOSTED_VLLM, NEVER_ASKED, ClientConfig
 from open_instruct_flip.client.probe import check_endpoints
-from open_instruct_flip.errors import MissingDependencyError, install_line
+from open_instruct_flip.errors import MissingDependencyError, UsageError, install_line
 from open_instruct_flip.integrations.trl import flip_reward
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.registry import judge_class
@@ -97,6 +97,11 @@ def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge
         client = ClientConfig(str(_model(config.judge_model, "judge")), judge_transport="local")
         check_endpoints(client)
         return nullcontext(kind.from_options({}, client))
+    if not (config.judge_model or config.judge_url or kind.name in TRAINED_JUDGES or kind.runs_in_process):
+        raise UsageError(
+            f"the judge model that ships knows {', '.join(TRAINED_JUDGES)} and likelihood; for --judge {kind.name} give "
+            "--judge_model, or --judge_url of a server"
+        )
     if config.judge_url:
         model = _given_judge(config)
         check_endpoints(_client(model, config.judge_url))
