@@ -99,8 +99,8 @@ def _serving(config: LocalConfig, run_dir: Path) -> AbstractContextManager[Judge
         return nullcontext(kind.from_options({}, client))
     if not (config.judge_model or config.judge_url or kind.name in TRAINED_JUDGES or kind.runs_in_process):
         raise UsageError(
-            f"the judge model that ships knows {', '.join(TRAINED_JUDGES)} and likelihood; for --judge {kind.name} give "
-            "--judge_model, or --judge_url of a server"
+            f"the judge model that ships knows {', '.join(TRAINED_JUDGES)} and likelihood; "
+            f"for --judge {kind.name} give --judge_model, or --judge_url of a server"
         )
     if config.judge_url:
         model = _given_judge(config)

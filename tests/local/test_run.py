@@ -77,7 +77,7 @@ def test_a_judge_that_writes_nothing_reads_in_the_process_of_the_run(judge, tmp_
         (["--judge", "esfp", "--esfp_model", "nowhere"], "nowhere is no folder of an esfp model"),
         (["--policy_model", "nowhere/policy"], "policy has no config.json"),
         (["--judge_url", "localhost:1"], "has no http"),
-        (["--judge", "listwise"], "knows flip, pointwise and likelihood; for --judge listwise give --judge_model"),
+        (["--judge", "listwise"], "knows flip, pointwise and likelihood; for --judge listwise give"),
         (["--judge", "flip+likelihood"], "for --judge flip+likelihood give --judge_model"),
         (["--reply_contract", "json"], "'json' is not one of 'auto', 'prefill', 'schema', 'free'"),
     ],
