@@ -40,11 +40,13 @@ def select_prompts(rows: Iterable[Row], config: BuildConfig, benchmarks: Benchma
 
     Raises:
         FlipError: A row fits no known shape, and `config.skip_bad_rows` is off.
+        MissingDependencyError: datasketch is not installed; no row has been read then.
     """
     bad_rows = BadRows(config.skip_bad_rows)
     filters = prompt_filters(config, benchmarks.contain if benchmarks else None)
     dropped = Counter(dict.fromkeys((test.name for test in filters), 0))
     pool = Pool(config.num_prompts * config.oversample, config.seed)
+    near_duplicates = NearDuplicates(config.near_duplicate_threshold)  # what it needs is missed before hours of reading
     num_prompts = 0
     for prompt in read_prompts(rows, bad_rows, multi_turn=config.multi_turn):
         num_prompts += 1
@@ -53,7 +55,7 @@ def select_prompts(rows: Iterable[Row], config: BuildConfig, benchmarks: Benchma
             dropped[reason] += 1
         else:
             pool.add(prompt)
-    kept = tuple(_keep_different(pool, config, dropped))
+    kept = tuple(_keep_different(pool, near_duplicates, config, dropped))
     return Selection(kept, num_prompts + bad_rows.count, dict(dropped), bad_rows)
 
 
@@ -61,10 +63,11 @@ def _first_reason(prompt: ChatPrompt, filters: Iterable[Filter]) -> str | None:
     return next((test.name for test in filters if test.drops(prompt)), None)
 
 
-def _keep_different(pool: Pool, config: BuildConfig, dropped: Counter[str]) -> Iterator[ChatPrompt]:
+def _keep_different(
+    pool: Pool, near_duplicates: NearDuplicates, config: BuildConfig, dropped: Counter[str]
+) -> Iterator[ChatPrompt]:
     """The first prompts of the pool that neither repeat each other nor come from one template."""
     dropped.update(duplicate=pool.duplicates, near_duplicate=0, template=0, not_sampled=pool.not_sampled)
-    near_duplicates = NearDuplicates(config.near_duplicate_threshold)
     prefixes: Counter[str] = Counter()
     kept = 0
     for prompt in pool.prompts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from open_instruct_flip.data.manifest import Source, content_hash
 from open_instruct_flip.data.prompts import BadRows, read_prompts
 from open_instruct_flip.data.selection import select_prompts
 from open_instruct_flip.data.validate import validate_dataset
-from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.errors import FlipError, MissingDependencyError, UsageError
 from open_instruct_flip.rows.files import Row, read_rows
 
 HERE = Path(__file__).parent
@@ -58,6 +59,14 @@ def test_the_first_user_turn_or_the_last_one() -> None:
     (last,) = select_prompts([row], BuildConfig(multi_turn=True, min_words=1, min_distinct_words=1)).prompts
     assert [message["role"] for message in last.messages] == ["user", "assistant", "user"]
     assert last.instruction == "more"
+
+
+def test_a_missing_package_is_told_before_the_first_row_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    rows = rows_of("Explain soil.")
+    with pytest.raises(MissingDependencyError, match="near duplicates need datasketch: pip install"):
+        select_prompts(rows, BuildConfig())
+    assert [row.columns["prompt"] for row in rows] == ["Explain soil."]
 
 
 def test_mathematics_and_code_stay_on_demand() -> None:
