@@ -33,7 +33,7 @@ class Rollouts:
     reply: float = 12.0
 
 
-PROMPT_TOKENS = {"flip": 94, "pointwise": 167, "pairwise": 190, "listwise": 200, "likelihood": 158}
+PROMPT_TOKENS = {"flip": 59, "pointwise": 167, "pairwise": 190, "listwise": 200, "likelihood": 158}
 """What a judge's prompt has without instruction and responses: `capacity.py tokens`, by SmolLM2's tokenizer."""
 
 COSTS: dict[str, Callable[[Rollouts, float], Cost]] = {
