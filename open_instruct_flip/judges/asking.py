@@ -268,10 +268,7 @@ def _reply(text: str, finish_reason: str, form: ReplyForm | None, contract: Cont
     """The reply to be read, from one text of a completion; raises UnreadableReply."""
     if form is None or not text.strip():
         return text
-    is_opened, is_cut = contract == "prefill", finish_reason in UNFINISHED
-    if is_cut and not is_opened and form.holds_numbers and text.rstrip().rstrip(".")[-1:].isdigit():
-        raise UnreadableReply("the reply was cut off at a number, which may go on", text)
-    return form.whole(text, is_opened=is_opened, is_cut=is_cut)
+    return form.whole(text, is_opened=contract == "prefill", is_cut=finish_reason in UNFINISHED)
 
 
 def _is_exactly(reply: str, form: ReplyForm) -> bool:

@@ -105,11 +105,6 @@ class ReplyForm:
             raise UnreadableReply("the reply was ended at a quotation in it", whole)
         return whole
 
-    @property
-    def holds_numbers(self) -> bool:
-        """Whether the verdict is a number or a list of them."""
-        return list(self.schema.values())[-1].get("type") in ("integer", "number", "array")
-
     def unopened(self, reply: str) -> str:
         """A whole reply, as it is to be read."""
         return reply
@@ -118,9 +113,17 @@ class ReplyForm:
         """A reply as it is to be read, from what the judge wrote after the opening where there was one.
 
         Raises:
-            UnreadableReply: As `completed`.
+            UnreadableReply: As `completed`; or it was cut off at a number, which may go on.
         """
-        return self.completed(reply, is_cut=is_cut) if is_opened else self.unopened(reply)
+        if is_opened:
+            return self.completed(reply, is_cut=is_cut)
+        if is_cut and self._holds_numbers() and reply.rstrip().rstrip(".")[-1:].isdigit():
+            raise UnreadableReply("the reply was cut off at a number, which may go on", reply)
+        return self.unopened(reply)
+
+    def _holds_numbers(self) -> bool:
+        """Whether the verdict, which is the last property, is a number or a list of them."""
+        return list(self.schema.values())[-1].get("type") in ("integer", "number", "array")
 
     def written(self, value: str) -> str:
         """The turn of a judge that says this value, as its opening begins it."""
@@ -220,7 +223,7 @@ def _forget_failure(
     of_loop: dict[Hashable, asyncio.Task[Contract]], key: Hashable, task: asyncio.Task[Contract]
 ) -> None:
     """Also where nobody waits for it any more: the next to ask is not to get the failure of long ago."""
-    if (task.cancelled() or task.exception() is not None) and of_loop.get(key) is task:
+    if task.cancelled() or task.exception() is not None:
         del of_loop[key]
 
 

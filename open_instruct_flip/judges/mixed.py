@@ -83,7 +83,7 @@ class MixedJudge(Judge):
         self.sees_instruction = all(part.sees_instruction for part in self.parts)
         self._weights = self.config.weights(len(self.parts))
 
-    def _options_of(self, part: type[Judge] | Judge) -> dict[str, Any]:
+    def _options_of(self, part: type[Judge]) -> dict[str, Any]:
         """The options of one part; what is None is left at that judge's own default."""
         given = {option.name: getattr(self.config, option.name) for option in fields(part.config_class)}
         return {name: value for name, value in given.items() if value is not None}
@@ -108,7 +108,7 @@ class MixedJudge(Judge):
         """The options; one that was settled for parts is a mapping from their names to what it is for them."""
         settled: dict[str, dict[str, Any]] = {}
         for part in self.parts:
-            given = self._options_of(part)
+            given = self._options_of(type(part))
             for name, value in part.options().items():
                 if name in given and value != given[name]:
                     settled.setdefault(name, {})[part.name] = value
