@@ -5,7 +5,7 @@
 Pairs of responses to held-out instructions, as the esfp judge's model learns them from others. "rightly ordered" counts
 a draw as half, with the standard error of the pairs; where a judge failed, the pair is left out and counted. Beside
 each judge stand the trivial ones, and the pairs whose better response is the longer and the shorter one. The judge that
-ships knows no prompt of `likelihood`, which shows that it works here, and not how well.
+ships knows the backward prompt of `likelihood`, the policy that ships answers and so reads forward.
 """
 
 from __future__ import annotations
