@@ -84,7 +84,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def new_judge(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """An untrained judge: Qwen3, about 0.9 million parameters."""
+    """An untrained judge: Qwen3, about 0.8 million parameters."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     config = Qwen3Config(**_shape(tokenizer), num_hidden_layers=3, layer_types=["full_attention"] * 3, head_dim=32)
@@ -92,7 +92,7 @@ def new_judge(tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def new_policy(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """An untrained policy: OLMo 3, about 1.1 million parameters."""
+    """An untrained policy: OLMo 3, about 1.0 million parameters."""
     from transformers import Olmo3Config, Olmo3ForCausalLM
 
     # OLMo 3's own defaults would use its full-size ids and a sliding window.
