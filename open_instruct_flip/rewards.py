@@ -65,6 +65,10 @@ class Usage:
             self.requests + other.requests,
         )
 
+    def cost(self, prices: tuple[float, float]) -> float:
+        """What the tokens cost at these prices of a million prompt and completion tokens."""
+        return (self.prompt_tokens * prices[0] + self.completion_tokens * prices[1]) / 1e6
+
 
 class ReadToken(NamedTuple):
     """A token of a text that a judge has read, and not written.

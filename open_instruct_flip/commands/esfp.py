@@ -32,16 +32,20 @@ def explain(pairs: str, out: Path, reply: ReplyConfig, client: ClientConfig) -> 
     from rich.console import Console
 
     from open_instruct_flip.client.probe import check_endpoints
-    from open_instruct_flip.esfp.explain import explain_pairs
+    from open_instruct_flip.esfp.explain import explain_pairs, key_of_row
     from open_instruct_flip.esfp.pairs import read_pairs
     from open_instruct_flip.judges.esfp.explaining import Explainer
+    from open_instruct_flip.judging.growing import GrowingFile
+    from open_instruct_flip.judging.identity import judge_identity, settled
     from open_instruct_flip.judging.progress import shown
 
     explainer = Explainer.from_config(reply, client)
     read = list(read_pairs(pairs))
-    check_endpoints(client)
-    with shown(len(read), Console(stderr=True)) as watch:
-        done = asyncio.run(explain_pairs(read, out, explainer, watch))
+    reports = check_endpoints(client)
+    explainer = settled(explainer)
+    growing = GrowingFile(out, judge_identity(explainer, reports), key_of_row)
+    with growing as file, shown(len(read), Console(stderr=True)) as watch:
+        done = asyncio.run(explain_pairs(read, file, explainer, watch))
     click.echo(f"{out}: {done.pairs} pairs with explanations, {done.kept} of them from before")
     if done.failures:
         raise FlipError(

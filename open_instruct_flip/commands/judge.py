@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from open_instruct_flip.commands.judge_distil import distil
 from open_instruct_flip.commands.options import config_options
 from open_instruct_flip.data.config import BuildConfig
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
@@ -14,6 +15,9 @@ from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 @click.group()
 def judge() -> None:
     """Judge models of one's own."""
+
+
+judge.add_command(distil)
 
 
 @judge.command()

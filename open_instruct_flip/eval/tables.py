@@ -157,7 +157,6 @@ def costs_ahead(counts: Mapping[str, Usage], prices: tuple[float, float] | None)
         "cost, at most",
     )
     for label, usage in counts.items():
-        cost = None if prices is None else (usage.prompt_tokens * prices[0] + usage.completion_tokens * prices[1]) / 1e6
         tokens = (_count(usage.requests), _count(usage.prompt_tokens), _count(usage.completion_tokens))
-        table.add_row(label, *tokens, "-" if cost is None else f"{cost:,.4f}")
+        table.add_row(label, *tokens, "-" if prices is None else f"{usage.cost(prices):,.4f}")
     return table

@@ -13,6 +13,7 @@ REASONS = {
     "bad_row": "fit no known shape",
     "no_response": "no response",
     "no_system_prompt": "no system prompt",
+    "disagreed": "several inferences of its instruction agree too little",
     "unscorable": "an instruction without a word",
     "contaminated": "shares a run of words with a benchmark",
     "copied": "the response holds its instruction word for word",

@@ -45,6 +45,10 @@ class JudgeTrainingConfig:
         default=1024, metadata={"help": "Tokens of an example; longer responses lose their middle, as when judged"}
     )
     skip_bad_rows: bool = field(default=False, metadata={"help": "Leave out rows that fit no known shape"})
+    min_agreement: float = field(
+        default=0.0,
+        metadata={"help": "Least agreement of several inferences, in rows of `flip judge distil` that tell it"},
+    )
     license: str = field(default="unknown", metadata={"help": "Licence of DATA, for the model card"})
     full: bool = field(
         default=False, metadata={"help": "Train all weights, not LoRA adapters that are merged at the end"}
@@ -76,7 +80,7 @@ class JudgeTrainingConfig:
             check_above_zero(self, "learning_rate")
         if self.heldout < LINE_UP:
             raise UsageError(f"--heldout must be at least {LINE_UP}, the size of a line-up; got {self.heldout}")
-        for name in ("negatives", "likelihood_share"):
+        for name in ("negatives", "likelihood_share", "min_agreement"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"--{name} lies in [0, 1], got {getattr(self, name)}")
         if self.batch_size % self.device_batch_size:

@@ -113,6 +113,10 @@ def _read(
                 raise UsageError(f"{row.place}: {error}; --skip_bad_rows leaves such rows out") from None
             draw.dropped["bad_row"] += 1
             continue
+        agreement = row.columns.get("agreement")
+        if isinstance(agreement, float) and agreement < config.min_agreement:
+            draw.dropped["disagreed"] += 1
+            continue
         pair = _pair(conversation, responses, config.flip_target)
         reason = pair if isinstance(pair, str) else _unfit(pair, conversation, contaminated)
         if reason:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
 
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.probe import EndpointReport, identities
@@ -13,10 +13,12 @@ from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judges.base import Judge
 
+AnyJudge = TypeVar("AnyJudge", bound=Judge)
+
 PACKAGES = ("open-instruct-flip", "litellm")
 
 
-def settled(judge: Judge) -> Judge:
+def settled(judge: AnyJudge) -> AnyJudge:
     """The judge with what its server decides, such as the reply contract under "auto", found out and fixed.
 
     A run is judged in this form throughout, by every process of it, and says so: it must not go on in another one.

@@ -77,18 +77,28 @@ def read_group(columns: Mapping[str, Any]) -> tuple[list[Message], list[str]]:
         >>> read_group({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]})
         ([{'role': 'user', 'content': 'Hi'}], ['Hello'])
     """
-    conversation = [read_message(turn, number) for number, turn in enumerate(find_turns(columns))]
-    responses = find_responses(columns)
-    if responses is None:
-        responses = [conversation.pop()["content"]] if conversation[-1]["role"] == "assistant" else []
-    for index, response in enumerate(responses):
-        if not isinstance(response, str):
-            raise BadRowError(f"response {index} is no text but {type(response).__name__}")
+    conversation, responses = read_turns(columns)
     try:
         check_conversation(conversation)
     except UsageError as error:
         raise BadRowError(str(error)) from None
     return conversation, responses
+
+
+def read_turns(columns: Mapping[str, Any]) -> tuple[list[Message], list[str]]:
+    """As `read_group`, whatever turns stand before the responses, and none if the first one is a response itself.
+
+    Raises:
+        BadRowError: No shape fits, or a turn or a response is malformed.
+    """
+    turns = [read_message(turn, number) for number, turn in enumerate(find_turns(columns))]
+    responses = find_responses(columns)
+    if responses is None:
+        responses = [turns.pop()["content"]] if turns[-1]["role"] == "assistant" else []
+    for index, response in enumerate(responses):
+        if not isinstance(response, str):
+            raise BadRowError(f"response {index} is no text but {type(response).__name__}")
+    return turns, responses
 
 
 def find_responses(columns: Mapping[str, Any]) -> list[Any] | None:

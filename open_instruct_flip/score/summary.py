@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
-from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES
+from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES, Usage
 
 NUM_BINS = 1000
 
@@ -128,4 +128,4 @@ class Summary:
 
     def cost(self, prices: tuple[float, float]) -> float:
         """What the tokens cost at these prices of a million prompt and completion tokens."""
-        return (self.prompt_tokens * prices[0] + self.completion_tokens * prices[1]) / 1e6
+        return Usage(self.prompt_tokens, self.completion_tokens).cost(prices)

@@ -100,6 +100,8 @@ def test_explanations_are_made_once_and_trained_on(base: str, tmp_path: Path, ju
     assert (server.num_requests - asked, len(read(out))) == (4, 8)
     server.models = ("other",)
     assert flip([*command[:5], "hosted_vllm/other", *command[6:]]) == 2
+    server.models = ("judge",)
+    assert flip([*command, "--reasoning"]) == 2
     assert (server.num_requests - asked, len(read(out))) == (4, 8)
 
     code, folder = train(tmp_path, base, read(out), "--epochs", "1")
@@ -118,7 +120,7 @@ def test_pairs_without_explanations_in_out_are_not_taken_for_explained(
     pairs, out = write(tmp_path / "pairs.jsonl", PAIRS[:3]), write(tmp_path / "out.jsonl", PAIRS[:3])
     command = ["esfp", "explain", pairs, out, "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base]
     assert flip(command) == 2
-    assert "out.jsonl holds pairs without explanations" in capsys.readouterr().err
+    assert "out.jsonl:1 is no row of this command; give another OUT" in capsys.readouterr().err
     assert read(Path(out)) == PAIRS[:3]
 
 

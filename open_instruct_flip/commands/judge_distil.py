@@ -1,0 +1,122 @@
+"""`flip judge distil`: a strong judge's inferences, to train a small one on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import asdict
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
+
+import click
+
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.commands.options import config_options
+from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.judge_training.distil_config import DistilConfig
+from open_instruct_flip.judges.config import ReplyConfig
+
+if TYPE_CHECKING:
+    from open_instruct_flip.judge_training.distil import Distilled, Teacher
+    from open_instruct_flip.judge_training.unlabelled import Unlabelled
+    from open_instruct_flip.judging.growing import GrowingFile
+
+
+@click.command()
+@click.argument("data")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@config_options(config=DistilConfig, reply=ReplyConfig, client=ClientConfig)
+def distil(data: str, out: Path, config: DistilConfig, reply: ReplyConfig, client: ClientConfig) -> int:
+    """Have a strong judge infer the instructions of the responses in DATA, into pairs in OUT for `flip judge train`.
+
+    A row of DATA has a `response`, `responses`, `output` or `text`, or turns that end with the assistant's; an
+    instruction that it has is not shown. What that takes is counted and told first. The same command goes on where an
+    interrupted one stopped, and asks again for what failed.
+    """
+    from open_instruct_flip.client.probe import check_endpoints
+    from open_instruct_flip.judge_training.distil import Teacher, key_of_pair, without_pair
+    from open_instruct_flip.judging.growing import GrowingFile
+    from open_instruct_flip.judging.identity import judge_identity, settled
+
+    teacher = Teacher.from_options({**asdict(reply), "flip_target": config.flip_target}, client)
+    read = _unlabelled(data, config)
+    if config.dry_run:
+        _tell_cost(without_pair(read), teacher, config)
+        return 0
+    reports = check_endpoints(client)
+    teacher = settled(teacher)
+    with GrowingFile(out, judge_identity(teacher, reports), partial(key_of_pair, target=config.flip_target)) as pairs:
+        missing = without_pair(read, pairs)
+        _tell_cost(missing, teacher, config)
+        if missing and not config.yes:
+            _agreed()
+        _distil(missing, pairs, teacher, config)
+    return 0
+
+
+def _unlabelled(data: str, config: DistilConfig) -> list[Unlabelled]:
+    from open_instruct_flip.judge_training.unlabelled import read_unlabelled
+    from open_instruct_flip.rows.files import RowSource
+
+    rows = RowSource.find(data, config.split).rows()
+    read = list(islice(read_unlabelled(rows, config.flip_target, skip_bad_rows=config.skip_bad_rows), config.limit))
+    if not read:
+        raise UsageError(f"{data} holds no response")
+    return read
+
+
+def _tell_cost(responses: list[Unlabelled], teacher: Teacher, config: DistilConfig) -> None:
+    """Say what asking about these responses would take, before anything is sent."""
+    from open_instruct_flip.judge_training.distil import count
+
+    usage, prices = asyncio.run(count(responses, teacher)), config.prices()
+    cost = "" if prices is None else f", {usage.cost(prices):,.2f} at most at --price_per_million"
+    click.echo(
+        f"{len(responses):,} responses to ask about: {usage.requests:,} requests, about {usage.prompt_tokens:,} prompt "
+        f"tokens, at most {usage.completion_tokens:,} reply tokens{cost}",
+        err=True,
+    )
+
+
+def _agreed() -> None:
+    """Ask whether to go on; where nobody can be asked, that has to be said by a flag."""
+    if not sys.stdin.isatty():
+        raise UsageError("this is what it takes; --yes sends the requests")
+    click.confirm("send the requests?", abort=True, err=True)
+
+
+def _distil(responses: list[Unlabelled], pairs: GrowingFile, teacher: Teacher, config: DistilConfig) -> None:
+    from rich.console import Console
+
+    from open_instruct_flip.judge_training.distil import distil as distil_pairs
+    from open_instruct_flip.judging.progress import shown
+
+    with shown(len(responses), Console(stderr=True)) as watch:
+        done = asyncio.run(distil_pairs(responses, pairs, teacher, config, watch))
+    _tell(done, pairs.path)
+    if done.failures:
+        told = (
+            f"{done.num_failures:,} responses have no pair; the first: {done.failures[0]}; the same command asks again"
+        )
+        if done.failure_rate > config.max_failure_rate:
+            raise FlipError(told)
+        click.echo(f"flip: warning: {told}", err=True)
+    click.echo(f"train on them with: flip judge train {pairs.path} --base MODEL --out DIR")
+
+
+def _tell(done: Distilled, path: Path) -> None:
+    """Say what came of it, and how well the judge infers where the truth is known."""
+    taken = done.usage
+    click.echo(
+        f"{path}: {done.pairs:,} pairs, {done.kept:,} of them from before; this run took {taken.requests:,} requests, "
+        f"{taken.prompt_tokens:,} prompt and {taken.completion_tokens:,} reply tokens"
+    )
+    if len(done.overlaps) > 1:
+        error = stdev(done.overlaps) / len(done.overlaps) ** 0.5
+        click.echo(
+            f"{len(done.overlaps):,} of the new ones have an instruction of their own, with which the inferred one has "
+            f"an F1 of {fmean(done.overlaps):.2f} ± {error:.2f}"
+        )

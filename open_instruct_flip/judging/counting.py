@@ -1,0 +1,41 @@
+"""What judging would cost, before it costs anything: the same judge asks a client that only counts."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from open_instruct_flip.client.client import JudgeClient
+from open_instruct_flip.client.config import ClientConfig
+from open_instruct_flip.client.request import ChatRequest, Completion, RequestFailed
+from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.rewards import FailureKind, Usage
+
+CHARS_PER_TOKEN = 4
+"""Of English text, roughly; what a chat template adds is not counted."""
+
+
+class CountingClient(JudgeClient):
+    """A client that counts. Its answers fail, which no judge asks about again, or hold the one token asked for.
+
+    Attributes:
+        usage: Requests, prompt tokens estimated from characters, and the most tokens that the replies may have.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__(config)
+        self.usage = Usage()
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        chars = sum(len(message["content"]) for message in request.messages)
+        self.usage += Usage(chars // CHARS_PER_TOKEN, request.n * request.max_tokens, 1)
+        if not request.reads_prompt:
+            raise RequestFailed(FailureKind.TIMEOUT, "nothing is sent in a dry run")
+        answered = {str(hash(request.messages[-1]["content"])): {"logprob": -1.0}}
+        return Completion(("",), ("length",), Usage(), prompt_logprobs=[None, {"0": {"logprob": -1.0}}, answered])
+
+
+def counted(judge: Judge) -> tuple[Judge, CountingClient]:
+    """The judge with a client that counts; which replies its server can be made to give is not tried."""
+    client = CountingClient(judge.client.config)
+    has_replies = "reply_contract" in {option.name for option in fields(judge.config)}
+    return (judge.remade(client, reply_contract="free") if has_replies else judge.remade(client)), client

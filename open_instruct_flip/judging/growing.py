@@ -1,0 +1,99 @@
+"""A file of what a model was paid to write: it keeps each row as it comes, and a later run goes on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.judging.lines import Output, decode, encode
+from open_instruct_flip.one_writer import open_alone
+
+
+class GrowingFile:
+    """JSON lines, and beside them `<name>.settings.json` with what they depend on.
+
+    Args:
+        path: The file; made on entry, with its folder.
+        settings: What its rows depend on, as plain values: it is gone on with under equal ones alone.
+        key: What a row answers; raises KeyError, TypeError or UsageError for a row of another kind.
+
+    Raises:
+        UsageError: On entry: the file holds rows of another kind or of other settings, or another process writes it.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], key: Callable[[Output], Hashable]) -> None:
+        self.path = path
+        self._settings_path = path.with_name(f"{path.name}.settings.json")
+        self._settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self._key = key
+        self._keys: set[Hashable] = set()
+
+    def __enter__(self) -> Self:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as opened:
+            self._file: BinaryIO = opened.enter_context(open_alone(self.path, "OUT"))
+            self._take_over()
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # of a full disk, which `append` has told of
+            self._opened.close()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._keys
+
+    def append(self, row: Output) -> None:
+        """Write a row; after that a killed process can't lose it.
+
+        Raises:
+            FlipError: It can't be written, as on a full disk.
+        """
+        try:
+            self._file.write(encode(row))
+            self._file.flush()
+        except OSError as error:
+            raise FlipError(f"{self.path} can't be written: {error.strerror}") from error
+        self._keys.add(self._key(row))
+
+    def _take_over(self) -> None:
+        """Take the rows of earlier runs over; half a line that a kill has left is cut off."""
+        self._file.seek(0)
+        end = 0
+        for number, line in enumerate(self._file, start=1):
+            if line.endswith(b"\n"):
+                end += len(line)
+                self._keys.add(self._key_of(line, number))
+        if self._keys:
+            self._check_settings()
+        self._file.truncate(end)
+        new = self._settings_path.with_name(f"{self._settings_path.name}.new")
+        new.write_text(f"{json.dumps(self._settings, indent=1)}\n", "utf-8")
+        new.replace(self._settings_path)
+
+    def _key_of(self, line: bytes, number: int) -> Hashable:
+        try:
+            return self._key(decode(line) or {})
+        except (KeyError, TypeError, UsageError):
+            raise UsageError(f"{self.path}:{number} is no row of this command; give another OUT") from None
+
+    def _check_settings(self) -> None:
+        try:
+            theirs = json.loads(self._settings_path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            name = self._settings_path.name
+            raise UsageError(f"{self.path} has no readable {name} beside it; give another OUT") from error
+        names = sorted(n for n in theirs.keys() | self._settings.keys() if theirs.get(n) != self._settings.get(n))
+        if names:
+            changes = ", ".join(f"{n} {theirs.get(n)!r:.80}, now {self._settings.get(n)!r:.80}" for n in names)
+            raise UsageError(f"{self.path} was made with other settings ({changes}); give another OUT")
