@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from open_instruct_flip.judge_training.distil import Distilled, Teacher
     from open_instruct_flip.judge_training.unlabelled import Unlabelled
     from open_instruct_flip.judging.growing import GrowingFile
+    from open_instruct_flip.rewards import Usage
 
 
 @click.command()
@@ -72,13 +73,18 @@ def _tell_cost(responses: list[Unlabelled], teacher: Teacher, config: DistilConf
     """Say what asking about these responses would take, before anything is sent."""
     from open_instruct_flip.judge_training.distil import count
 
-    usage, prices = asyncio.run(count(responses, teacher)), config.prices()
-    cost = "" if prices is None else f", {usage.cost(prices):,.2f} at most at --price_per_million"
+    usage = asyncio.run(count(responses, teacher))
     click.echo(
         f"{len(responses):,} responses to ask about: {usage.requests:,} requests, about {usage.prompt_tokens:,} prompt "
-        f"tokens, at most {usage.completion_tokens:,} reply tokens{cost}",
+        f"tokens, at most {usage.completion_tokens:,} reply tokens{_cost(usage, config, ' at most')}",
         err=True,
     )
+
+
+def _cost(usage: Usage, config: DistilConfig, bound: str = "") -> str:
+    """What tokens cost, in words, where it is known what a token does."""
+    prices = config.prices()
+    return "" if prices is None else f"; cost{bound}: {usage.cost(prices):,.4f}"
 
 
 def _agreed() -> None:
@@ -96,7 +102,7 @@ def _distil(responses: list[Unlabelled], pairs: GrowingFile, teacher: Teacher, c
 
     with shown(len(responses), Console(stderr=True)) as watch:
         done = asyncio.run(distil_pairs(responses, pairs, teacher, config, watch))
-    _tell(done, pairs.path)
+    _tell(done, pairs.path, config)
     if done.failures:
         told = (
             f"{done.num_failures:,} responses have no pair; the first: {done.failures[0]}; the same command asks again"
@@ -107,13 +113,17 @@ def _distil(responses: list[Unlabelled], pairs: GrowingFile, teacher: Teacher, c
     click.echo(f"train on them with: flip judge train {pairs.path} --base MODEL --out DIR")
 
 
-def _tell(done: Distilled, path: Path) -> None:
-    """Say what came of it, and how well the judge infers where the truth is known."""
+def _tell(done: Distilled, path: Path, config: DistilConfig) -> None:
+    """Say what came of it, how much of it only repeats, and how well the judge infers where the truth is known."""
     taken = done.usage
     click.echo(
         f"{path}: {done.pairs:,} pairs, {done.kept:,} of them from before; this run took {taken.requests:,} requests, "
-        f"{taken.prompt_tokens:,} prompt and {taken.completion_tokens:,} reply tokens"
+        f"{taken.prompt_tokens:,} prompt and {taken.completion_tokens:,} reply tokens{_cost(taken, config)}"
     )
+    if done.num_copied:
+        click.echo(
+            f"{done.num_copied:,} of the new ones only repeat their response, and `flip judge train` leaves them out"
+        )
     if len(done.overlaps) > 1:
         error = stdev(done.overlaps) / len(done.overlaps) ** 0.5
         click.echo(

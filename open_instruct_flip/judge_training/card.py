@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
@@ -36,6 +36,7 @@ class Outcome:
         num_heldout: Pairs that were measured on.
         num_rows: Rows of the data.
         dropped: How many were left out, by reason.
+        inferred_by: Models that have inferred instructions of the data.
         peak_memory_bytes: The most memory that this process, or the GPU, held.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     num_heldout: int
     num_rows: int
     dropped: Mapping[str, int]
+    inferred_by: Sequence[str]
     peak_memory_bytes: int
 
 
@@ -65,7 +67,7 @@ tags:
 # A backward judge
 
 Reads a response and writes the instruction behind it, for the `flip` and the `likelihood` judge of open_instruct_flip.
-Made by `flip judge train` from `{config.base}` and the pairs of `{data}` (split `{config.split}`).
+Made by `flip judge train` from `{config.base}` and the pairs of `{data}` (split `{config.split}`).{_teachers(outcome)}
 
 ```bash
 flip serve judge PATH/TO/THIS/FOLDER
@@ -83,6 +85,14 @@ the best of several measures is a little too good by chance alone.
 
 The licence above is that of the data, as it was given; the base model's own holds as well.
 """
+
+
+def _teachers(outcome: Outcome) -> str:
+    """Whose inferences the data's instructions are, held-out ones included."""
+    if not outcome.inferred_by:
+        return ""
+    models = ", ".join(f"`{model}`" for model in outcome.inferred_by)
+    return f"\nInstructions in the data were inferred by {models}, also those that it is measured on."
 
 
 def measures_table(outcome: Outcome) -> str:

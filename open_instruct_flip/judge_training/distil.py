@@ -14,6 +14,7 @@ from open_instruct_flip.conversation import Message, Target, hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.judge_training.distil_config import DistilConfig
+from open_instruct_flip.judge_training.pairs import is_copied
 from open_instruct_flip.judge_training.unlabelled import Unlabelled
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judging.counting import counted
@@ -81,6 +82,7 @@ class Distilled:
         kept: Those of them from earlier runs.
         failures: Why other responses have none.
         overlaps: F1 of the inferred and the true instruction, of each new pair whose row has one.
+        num_copied: New pairs whose instruction stands in the response word for word: those teach nothing.
         usage: What this run took.
     """
 
@@ -88,6 +90,7 @@ class Distilled:
     kept: int
     failures: list[str] = field(default_factory=list)
     overlaps: list[float] = field(default_factory=list)
+    num_copied: int = 0
     usage: Usage = field(default_factory=Usage)
 
     @property
@@ -154,6 +157,7 @@ async def distil(
             else:
                 pairs.append(_pair(response, reward, teacher))
                 done.pairs += 1
+                done.num_copied += is_copied(reward.inferred_instruction, response.response)
                 if response.instruction is not None:
                     done.overlaps.append(f1_score(reward.inferred_instruction, response.instruction).f1)
             watch(done, done.pairs - done.kept + done.num_failures)

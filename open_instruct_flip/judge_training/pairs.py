@@ -41,12 +41,14 @@ class Draw:
         heldout: To measure on, one for each instruction; none of these is among those of `train`.
         num_rows: Rows that were read.
         dropped: How many of them were left out, by reason.
+        inferred_by: Models that have inferred instructions of rows; none where all were written for their responses.
     """
 
     train: list[Pair] = field(default_factory=list)
     heldout: list[Pair] = field(default_factory=list)
     num_rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    inferred_by: set[str] = field(default_factory=set)
 
     def digest(self) -> str:
         """Equal for equal pairs in equal order."""
@@ -99,6 +101,11 @@ def spoken(text: str) -> str:
     return " ".join(_WORD.findall(text.casefold()))
 
 
+def is_copied(instruction: str, response: str) -> bool:
+    """Whether a response holds an instruction word for word."""
+    return f" {spoken(instruction)} " in f" {spoken(response)} "
+
+
 def _read(
     rows: Iterable[Row], config: JudgeTrainingConfig, contaminated: Callable[[str], bool] | None, draw: Draw
 ) -> Iterator[Pair]:
@@ -122,6 +129,8 @@ def _read(
         if reason:
             draw.dropped[reason] += 1
         elif isinstance(pair, Pair):
+            if isinstance(teacher := row.columns.get("inferred_by"), str):
+                draw.inferred_by.add(teacher)
             yield pair
 
 
@@ -141,7 +150,7 @@ def _unfit(pair: Pair, conversation: list[Message], contaminated: Callable[[str]
         return "unscorable"
     if contaminated and any(contaminated(turn["content"]) for turn in conversation if turn["role"] == "user"):
         return "contaminated"
-    if f" {spoken(pair.instruction)} " in f" {spoken(pair.response)} ":
+    if is_copied(pair.instruction, pair.response):
         return "copied"
     return None
 

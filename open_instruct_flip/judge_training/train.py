@@ -255,6 +255,7 @@ def _outcome(trainer: JudgeTrainer, measured: HeldOut, draw: Draw, num_examples:
         num_heldout=len(measured.pairs),
         num_rows=draw.num_rows,
         dropped=dict(draw.dropped),
+        inferred_by=sorted(draw.inferred_by),
         peak_memory_bytes=_peak_memory(base.gpu),
     )
 

@@ -69,15 +69,23 @@ def test_the_cost_is_told_before_anything_is_sent(server: JudgeDouble, tmp_path:
     told = "3 responses to ask about: 3 requests, about "
     assert distil(data, out, server, *price, "--dry_run") == 0
     assert told in (said := capsys.readouterr().err)
-    assert "at most 150 reply tokens, 0.15 at most" in said
+    assert "at most 150 reply tokens; cost at most: 0.1500" in said
     assert not out.exists()
     assert distil(data, out, server, *price) == 2
     said = capsys.readouterr().err
     assert told in said
     assert "--yes sends the requests" in said
     assert server.num_requests == 0
-    assert distil(data, out, server, "--yes") == 0
-    assert told in capsys.readouterr().err
+    assert distil(data, out, server, "--yes", *price) == 0
+    done = capsys.readouterr()
+    assert told in done.err
+    assert "300 prompt and 30 reply tokens; cost: 0.0300" in done.out
+
+
+def test_inferences_that_repeat_their_response_are_counted(judge_double: Any, tmp_path: Path, capsys: Any) -> None:
+    server = judge_double(reply=lambda body: inferred(body).replace("Write n", "N"))
+    assert distil(write(tmp_path / "notes.jsonl", NOTES), tmp_path / "pairs.jsonl", server, "--yes") == 0
+    assert "3 of the new ones only repeat their response" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "code", "requests"), [("n", 130, 0), ("y", 0, 3)])

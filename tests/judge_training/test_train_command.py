@@ -42,6 +42,7 @@ def test_a_run_leaves_a_judge_its_card_and_its_curve(data, tmp_path, capsys):
     card = (out / "judge" / "README.md").read_text()
     assert 'license: "mit"' in card
     assert "16 held-out pairs" in card
+    assert "inferred by" not in card
     assert read_any(str(out)).series("f1")[0] == [0, 2, 3]
     rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert {"retrieval", "readability", "loss"} <= {name for row in rows for name in row}
@@ -65,8 +66,13 @@ def likelihood_gain(folder, data):
     return HeldOut(heldout, prompts, config).measure(judge)["likelihood_gain"]
 
 
-def test_all_weights_are_trained_by_full(data, tmp_path):
-    assert run(arguments(data, tmp_path / "run", "--full", "--learning_rate", "1e-2", "--eval_every", "9")) == 0
+def test_all_weights_are_trained_by_full_on_pairs_that_a_teacher_inferred(rows, tmp_path):
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row | {"inferred_by": "hosted_vllm/big"}) + "\n" for row in rows))
+    given = arguments(str(data), tmp_path / "run", "--full", "--learning_rate", "1e-2", "--eval_every", "9")
+    assert run(given) == 0
+    card = (tmp_path / "run" / "judge" / "README.md").read_text()
+    assert "Instructions in the data were inferred by `hosted_vllm/big`" in card
     before, after = weights(model_path("judge")), weights(tmp_path / "run" / "judge")
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before)
