@@ -177,7 +177,18 @@ class ReplyJudge(Judge):
             {"role": "assistant", "content": begun},
         ]
         completion = await self.client.complete(ChatRequest(chat, max_tokens=4, extra_body=self._body(continued=True)))
-        return (begun + completion.texts[0].removeprefix(begun)).startswith('{"city": "Paris')
+        copied = (begun + completion.texts[0].removeprefix(begun)).startswith('{"city": "Paris')
+        return copied or await self._leaves_turn_open(chat)
+
+    async def _leaves_turn_open(self, chat: list[Message]) -> bool:
+        """Whether a prompt with a begun turn is shorter than with that turn ended: so of a model that can't copy."""
+        body = self._body(continued=True)
+        lengths = []
+        for sent in (body, {**body, "continue_final_message": False}):
+            # A temperature keeps the answer out of the cache, which knows no lengths.
+            completion = await self.client.complete(ChatRequest(chat, max_tokens=1, temperature=1.0, extra_body=sent))
+            lengths.append(completion.usage.prompt_tokens)
+        return 0 < lengths[0] < lengths[1]
 
     def _sample(self) -> Question[Any]:
         return self.question(SAMPLE_CONVERSATION, SAMPLE_RESPONSES if self.compares_group else SAMPLE_RESPONSES[:1])

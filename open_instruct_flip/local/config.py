@@ -50,7 +50,7 @@ class LocalConfig:
         default=TRAINED_FOR["reply_contract"],
         metadata={
             "help": "How the replies of flip and pointwise are made readable; the model that ships needs free. For a "
-            "judge of `flip judge train`: --no_reasoning --reply_contract prefill, on vLLM"
+            "judge of `flip judge train`: --no_reasoning --reply_contract auto, on vLLM"
         },
     )
     num_prompts: int = field(default=8, metadata={"help": "Instructions per step"})

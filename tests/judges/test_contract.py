@@ -80,6 +80,22 @@ async def test_the_surest_contract_that_the_server_keeps_is_taken(
     assert [reward.error for reward in rewards] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("lengths", "contract"), [((50, 53), "prefill"), ((53, 53), "free"), ((53, 50), "free"), ((0, 0), "free")]
+)
+async def test_a_judge_that_cannot_copy_shows_by_its_prompts_length_that_its_turn_stays_open(
+    lengths: tuple[int, int], contract: str, model: ScriptedModel
+) -> None:
+    def answer(request: ChatRequest) -> Completion:
+        if not request.messages[-1]["content"].endswith("Par"):
+            return Completion(("Explain soil.",), ("stop",), Usage(80, 3, 1))
+        assert request.max_tokens > 1 or request.temperature > 0, "an answer from the cache would have no length"
+        return Completion(("spring",), ("length",), Usage(lengths[0] if opened(request) else lengths[1], 1, 1))
+
+    model.answer = answer
+    assert await judge_class("flip")(**AUTO).contract() == contract  # type: ignore[attr-defined]  # of ReplyJudge
+
+
 @pytest.mark.parametrize(("server", "contract"), [(continuing, "prefill"), (forcing, "schema"), (ignoring, "free")])
 def test_a_run_says_which_contract_its_replies_were_read_under(
     server: Callable[[str], Server], contract: str, model: ScriptedModel
