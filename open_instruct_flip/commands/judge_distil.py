@@ -39,22 +39,22 @@ def distil(data: str, out: Path, config: DistilConfig, reply: ReplyConfig, clien
     """
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judge_training.distil import Teacher, key_of_pair, without_pair
-    from open_instruct_flip.judging.growing import GrowingFile
+    from open_instruct_flip.judging.growing import GrowingFile, keys_in
     from open_instruct_flip.judging.identity import judge_identity, settled
 
     teacher = Teacher.from_options({**asdict(reply), "flip_target": config.flip_target}, client)
+    key = partial(key_of_pair, target=config.flip_target)
     read = _unlabelled(data, config)
+    missing = without_pair(read, keys_in(out, key))
+    reports = [] if config.dry_run else check_endpoints(client)
+    _tell_cost(missing, teacher, config)
     if config.dry_run:
-        _tell_cost(without_pair(read), teacher, config)
         return 0
-    reports = check_endpoints(client)
+    if missing and not config.yes:
+        _agreed()
     teacher = settled(teacher)
-    with GrowingFile(out, judge_identity(teacher, reports), partial(key_of_pair, target=config.flip_target)) as pairs:
-        missing = without_pair(read, pairs)
-        _tell_cost(missing, teacher, config)
-        if missing and not config.yes:
-            _agreed()
-        _distil(missing, pairs, teacher, config)
+    with GrowingFile(out, judge_identity(teacher, reports), key) as pairs:
+        _distil(without_pair(read, pairs), pairs, teacher, config)
     return 0
 
 

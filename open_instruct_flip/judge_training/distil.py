@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -110,20 +110,15 @@ class Distilled:
         return self.num_failures / asked if asked else 0.0
 
 
-def key_of(response: Unlabelled) -> Hashable:
-    """What a response is found by in a file of pairs."""
-    return _key(response.context, response.response)
-
-
 def key_of_pair(row: Output, target: Target) -> Hashable:
-    """The same of a pair in such a file; raises KeyError, TypeError or UsageError of another row."""
+    """What a pair's response is found by in a file of them; raises KeyError, TypeError or UsageError of another row."""
     return _key(hide_instruction(row["messages"], target).context, row["response"])
 
 
-def without_pair(responses: Iterable[Unlabelled], there: GrowingFile | None = None) -> list[Unlabelled]:
+def without_pair(responses: Iterable[Unlabelled], there: Container[Hashable]) -> list[Unlabelled]:
     """Those that have no pair yet, each different one once."""
-    distinct = {key_of(response): response for response in responses}
-    return [response for key, response in distinct.items() if there is None or key not in there]
+    distinct = {_key(response.context, response.response): response for response in responses}
+    return [response for key, response in distinct.items() if key not in there]
 
 
 async def count(responses: Sequence[Unlabelled], teacher: Teacher) -> Usage:

@@ -69,23 +69,13 @@ class GrowingFile:
     def _take_over(self) -> None:
         """Take the rows of earlier runs over; half a line that a kill has left is cut off."""
         self._file.seek(0)
-        end = 0
-        for number, line in enumerate(self._file, start=1):
-            if line.endswith(b"\n"):
-                end += len(line)
-                self._keys.add(self._key_of(line, number))
+        self._keys, end = _whole_rows(self._file, self.path, self._key)
         if self._keys:
             self._check_settings()
         self._file.truncate(end)
         new = self._settings_path.with_name(f"{self._settings_path.name}.new")
         new.write_text(f"{json.dumps(self._settings, indent=1)}\n", "utf-8")
         new.replace(self._settings_path)
-
-    def _key_of(self, line: bytes, number: int) -> Hashable:
-        try:
-            return self._key(decode(line) or {})
-        except (KeyError, TypeError, UsageError):
-            raise UsageError(f"{self.path}:{number} is no row of this command; give another OUT") from None
 
     def _check_settings(self) -> None:
         try:
@@ -97,3 +87,29 @@ class GrowingFile:
         if names:
             changes = ", ".join(f"{n} {theirs.get(n)!r:.80}, now {self._settings.get(n)!r:.80}" for n in names)
             raise UsageError(f"{self.path} was made with other settings ({changes}); give another OUT")
+
+
+def keys_in(path: Path, key: Callable[[Output], Hashable]) -> set[Hashable]:
+    """What the rows of such a file answer, without writing it; nothing where there is none.
+
+    Raises:
+        UsageError: It holds rows of another kind.
+    """
+    if not path.exists():
+        return set()
+    with path.open("rb") as file:
+        return _whole_rows(file, path, key)[0]
+
+
+def _whole_rows(file: BinaryIO, path: Path, key: Callable[[Output], Hashable]) -> tuple[set[Hashable], int]:
+    """What the whole lines of a file answer, and where they end."""
+    keys, end = set(), 0
+    for number, line in enumerate(file, start=1):
+        if not line.endswith(b"\n"):
+            break
+        end += len(line)
+        try:
+            keys.add(key(decode(line) or {}))
+        except (KeyError, TypeError, UsageError):
+            raise UsageError(f"{path}:{number} is no row of this command; give another OUT") from None
+    return keys, end

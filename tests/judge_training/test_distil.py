@@ -115,6 +115,8 @@ def test_the_same_command_asks_for_what_is_missing_alone(server: JudgeDouble, tm
     assert "3 pairs, 2 of them from before; this run took 1 requests" in capsys.readouterr().out
     assert server.num_requests == asked + 1
     assert [row["messages"][0]["content"] for row in read(out)] == ["Write note 0.", "Write note 2.", "Write note 1."]
+    assert distil(data, out, server, "--dry_run") == 0
+    assert "0 responses to ask about: 0 requests" in capsys.readouterr().err
     assert distil(data, out, server) == 0, "nothing is left to be asked, and nothing to agree to"
     assert server.num_requests == asked + 1
 
