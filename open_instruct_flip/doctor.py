@@ -11,11 +11,12 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from open_instruct_flip.client.background import run_sync
 from open_instruct_flip.client.config import ClientConfig
@@ -24,9 +25,9 @@ from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.failures.proof import Proof, prove
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
-from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
+from open_instruct_flip.judges.registry import judge_class
 from open_instruct_flip.rewards import REPLY_FAILURES
 
 State = Literal["ok", "warn", "fail"]
@@ -50,10 +51,18 @@ class Check:
     remedy: str = ""
 
 
-def examine(client: ClientConfig) -> Iterator[Check]:
-    """Look at everything that a run needs, one check after another; none of them stops the others."""
+def examine(
+    client: ClientConfig, judge: str | None = None, options: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[Check]:
+    """Look at everything that a run needs, one check after another; none of them stops the others.
+
+    Args:
+        client: How the judge model is reached.
+        judge: Name of the judge that it is tried as; None takes flip, or likelihood for a model in this process.
+        options: Options of that judge.
+    """
     yield _versions()
-    yield from _judge(client)
+    yield from _judge(client, judge or (LikelihoodJudge if client.in_process else FlipJudge).name, options)
     yield _open_files(client.max_concurrency)
     yield _gpu()
     yield _open_instruct()
@@ -68,7 +77,7 @@ def _versions() -> Check:
     return Check("versions", "ok", ", ".join(versions))
 
 
-def _judge(client: ClientConfig) -> Iterator[Check]:
+def _judge(client: ClientConfig, name: str, options: Mapping[str, Any]) -> Iterator[Check]:
     """The endpoints, and ten judgements through those that work."""
     if not client.llm_judge_model:
         yield Check("judge", "warn", "no judge given", "pass --llm_judge_model and --api_base to have it tried")
@@ -80,7 +89,7 @@ def _judge(client: ClientConfig) -> Iterator[Check]:
         return
     yield from map(_endpoint, reports)
     if not reports or any(report.state == "ready" for report in reports):
-        yield run_sync(_judgements(client))
+        yield run_sync(_judgements(client, name, options))
 
 
 def _endpoint(report: EndpointReport) -> Check:
@@ -91,30 +100,29 @@ def _endpoint(report: EndpointReport) -> Check:
     return Check("endpoint", "ok", f"{report.url} {served} ({1000 * report.latency_s:.0f} ms)")
 
 
-async def _judgements(client: ClientConfig) -> Check:
-    kind: type[Judge] = LikelihoodJudge if client.in_process else FlipJudge
+async def _judgements(client: ClientConfig, name: str, options: Mapping[str, Any]) -> Check:
     try:
-        judge = await kind.from_options({}, client).settled()
+        judge = await judge_class(name).from_options(options, client).settled()
         proof = await prove(judge)
     except FlipError as error:
         return Check("judgements", "fail", str(error), "correct the option it names")
     except RequestFailed as error:
         return Check("judgements", "fail", f"{error.kind}: {error.detail}", "see the judge server's log")
     contract = judge.options().get("reply_contract")
-    return _judged(proof, f", contract {contract}" if contract is not None else "")
+    return _judged(proof, f"{name}: ", f", contract {contract}" if contract is not None else "")
 
 
-def _judged(proof: Proof, contract: str) -> Check:
+def _judged(proof: Proof, name: str, contract: str) -> Check:
     if proof.problem is not None:
         found, _, remedy = proof.problem.rpartition("; ")
         if proof.own[0].error not in (None, *REPLY_FAILURES):
             found, remedy = proof.problem, "see the judge server's log"
-        return Check("judgements", "fail", found, remedy)
+        return Check("judgements", "fail", f"{name}{found}", remedy)
     own, stray = proof.means
     latency_s = fmean(reward.latency_s for reward in proof.own)
     found = (
-        f"{proof.readable} of {len(proof.own)} built-in responses readable, mean reward {own:.2f}, {stray:.2f} with "
-        f"their instructions exchanged; {latency_s:.2f} s each{contract}"
+        f"{name}{proof.readable} of {len(proof.own)} built-in responses readable, mean reward {own:.2f}, {stray:.2f} "
+        f"with their instructions exchanged; {latency_s:.2f} s each{contract}"
     )
     if latency_s > SLOW_ROUND_TRIP_S:
         remedy = "a judge this slow holds up training: smaller model, or more servers"

@@ -10,6 +10,7 @@ from judge_double import JudgeDouble, reading_reply
 from open_instruct_flip.client.config import ClientConfig
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.doctor import examine
+from open_instruct_flip.failures.proof import ANSWERED
 from open_instruct_flip.local.models import model_path
 
 
@@ -51,6 +52,25 @@ def test_a_working_judge_is_tried():
     assert "serves judge" in found["endpoint"].found
     assert "10 of 10" in found["judgements"].found
     assert "contract free" in found["judgements"].found
+
+
+def grade(body):
+    """A pointwise judge's reply, which knows the built-in responses."""
+    shown = body["messages"][-1]["content"]
+    return json.dumps({"score": 9 if any(asked in shown and answer in shown for asked, answer in ANSWERED) else 2})
+
+
+def test_a_model_is_tried_as_the_judge_that_is_asked_for_with_its_options(capsys):
+    with JudgeDouble(reply=grade) as server:
+        given = ["doctor", "--llm_judge_model", "hosted_vllm/judge", "--api_base", server.api_base, "--judge"]
+        assert run([*given, "pointwise", "--reply_contract", "free"]) == 0
+        assert "pointwise: 10 of 10 built-in responses readable" in capsys.readouterr().out
+        assert run([*given, "flip", "--reply_contract", "free"]) == 1
+        assert "flip: only 0 of 10 built-in responses could be read" in capsys.readouterr().out
+        assert run([*given, "no_such"]) == 1
+        assert "no judge is called 'no_such'" in capsys.readouterr().out
+        assert run([*given, "likelihood", "--reply_contract", "free"]) == 1
+        assert "the likelihood judge has no --reply_contract" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
