@@ -1,7 +1,8 @@
-"""How an endpoint's URL is shown: a password in it is for its server alone."""
+"""What an endpoint's URL says: whether it holds a password, which is for its server alone, and who can reach it."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 _CREDENTIALS = re.compile(r"(?<=://)[^\s,]*@")
@@ -21,3 +22,11 @@ def shown_url(text: str) -> str:
 def has_credentials(url: str) -> bool:
     """Whether a URL holds a user or a password, which its server then gets as HTTP's basic authentication."""
     return _CREDENTIALS.search(url) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False

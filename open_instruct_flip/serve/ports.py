@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 
+from open_instruct_flip.client.urls import is_loopback
 from open_instruct_flip.errors import UsageError
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -41,7 +41,7 @@ def check_exposure(host: str, key_env: str | None, option: str) -> None:
     """
     if key_env and not os.environ.get(key_env):
         raise UsageError(f"--{option} names {key_env}, which is not set or empty")
-    if not key_env and not _is_loopback(host):
+    if not key_env and not is_loopback(host):
         raise UsageError(f"--host {host} can be reached from other machines: set --{option} as well")
 
 
@@ -53,14 +53,6 @@ def local_url(host: str, port: int) -> str:
 def shared_url(host: str, port: int) -> str:
     """The URL at which other machines reach it too, as far as `host` allows."""
     return _url(_full_name() if host in WILDCARDS else host, port)
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -275,6 +275,16 @@ def test_a_template_that_can_not_be_rendered_is_one_warning(launch, judge_server
     assert "--flip_policy_opens_thinking yes" in warning
 
 
+@pytest.mark.parametrize(("address", "warnings"), [("10.0.0.1:6379", 1), ("", 0)])
+def test_a_judge_that_a_clusters_other_nodes_can_not_reach_is_one_warning(
+    address, warnings, launch, judge_server, dataset, caplog
+):
+    # Resources that are told to Ray stand for a GPU, where no cluster does.
+    done = launch(*flags(judge_server, dataset(row())), RAY_ADDRESS=address, RAY_OVERRIDE_RESOURCES="{}")
+    assert done.returncode == 0, done.stderr
+    assert sum("can be reached on this machine alone" in message for message in caplog.messages) == warnings
+
+
 def test_judge_made_for_scores_only_passes(launch, judge_server, dataset):
     assert launch(*flags(judge_server, dataset(row(label="general-pointwise")))).returncode == 0
 

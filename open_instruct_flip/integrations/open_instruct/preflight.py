@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from open_instruct import data_loader
 from open_instruct.utils import ArgumentParserPlus
 
 from open_instruct_flip.client.probe import probe
 from open_instruct_flip.client.together import together
-from open_instruct_flip.client.urls import shown_url
+from open_instruct_flip.client.urls import is_loopback, shown_url
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.failures.proof import prove
 from open_instruct_flip.integrations.open_instruct.mixer import needed_judges
@@ -72,6 +74,12 @@ async def ask_judges(judges: Sequence[type[Judge]], options: FlipOptions) -> Non
             where = shown_url(endpoint or "its provider")
             raise UsageError(f"the judge {options.client.llm_judge_model} at {where} is no judge {problem}")
         logger.info("judge endpoint %s answers", shown_url(endpoint or "of its provider"))
+        if os.environ.get("RAY_ADDRESS") and is_loopback(urlsplit(endpoint or "").hostname or ""):
+            logger.warning(
+                "judge endpoint %s can be reached on this machine alone, and RAY_ADDRESS names a cluster: where that "
+                "has other nodes, start the judge with --host 0.0.0.0 and a key, and name this machine in --api_base",
+                shown_url(endpoint or ""),
+            )
 
 
 async def _problem(judges: Sequence[type[Judge]], options: FlipOptions, endpoint: str | None) -> str | None:
