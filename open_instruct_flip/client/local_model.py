@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,12 @@ class Item:
     result: Future[list[float]] = field(default_factory=Future)
 
 
-def check_model(config: ClientConfig) -> None:
+def check_model(config: ClientConfig) -> str:
     """Refuse what can't be loaded, before any work: the packages are missing, or the folder is none of a model.
+
+    Returns:
+        What tells the model from another one of the same name: its precision, and its files' digest or its commit. A
+        folder is read for that, a second for each GB.
 
     Raises:
         MissingDependencyError: transformers or torch is not installed.
@@ -49,7 +54,7 @@ def check_model(config: ClientConfig) -> None:
     transformers = _transformers()
     name = config.llm_judge_model
     try:
-        transformers.AutoConfig.from_pretrained(name)
+        found = transformers.AutoConfig.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -57,6 +62,24 @@ def check_model(config: ClientConfig) -> None:
         raise UsageError(f"--llm_judge_model {name} is no {where} of a language model: {reason}") from error
     if not tokenizer.chat_template:
         raise UsageError(f"--llm_judge_model {name} has no chat template; a judge model needs one")
+    version = f"files {_digest(Path(name))}" if Path(name).is_dir() else f"commit {found._commit_hash}"
+    return f"{name} ({loaded_as(config.judge_dtype, config.judge_device)}, {version})"
+
+
+def loaded_as(dtype: str, device: str) -> str:
+    """The precision that a model is loaded in, as transformers takes it."""
+    return "float32" if dtype == "auto" and device == "cpu" else dtype
+
+
+def _digest(folder: Path) -> str:
+    """Of the names and contents of a model's files; what is written about it does not count."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix != ".md":
+            digest.update(file.name.encode())
+            with file.open("rb") as content:
+                hashlib.file_digest(content, lambda: digest)
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=2)
@@ -107,7 +130,7 @@ class LocalModel(BatchThread[Item]):
         if self._model is not None:
             return
         transformers = _transformers()
-        dtype = "float32" if self._dtype == "auto" and self._device == "cpu" else self._dtype
+        dtype = loaded_as(self._dtype, self._device)
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._name)
             model = transformers.AutoModelForCausalLM.from_pretrained(self._name, dtype=dtype)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,9 +175,30 @@ def test_wrong_use_is_refused_before_any_work(
 
 
 def test_a_folder_that_serves_is_taken_and_torch_comes_late() -> None:
-    assert check_endpoints(ClientConfig(FOLDER, judge_transport="local")) == []
+    (report,) = check_endpoints(ClientConfig(FOLDER, judge_transport="local"))
+    assert (report.state, report.url) == ("ready", FOLDER)
     code = (
         "import sys\nfrom open_instruct_flip.judges.likelihood import LikelihoodJudge\n"
         f"LikelihoodJudge({FOLDER!r}, judge_transport='local')\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_is_told_from_another_in_the_same_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder)
+
+    def identity(**options: Any) -> str:
+        (report,) = check_endpoints(ClientConfig(str(folder), judge_transport="local", **options))
+        return report.identity
+
+    first = identity()
+    assert first.startswith(f"{folder} (float32, files ")
+    assert identity(judge_dtype="bfloat16") != first
+    (folder / "README.md").write_text("What is written about it does not count.")
+    assert identity() == first
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert identity() != first
