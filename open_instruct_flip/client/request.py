@@ -106,6 +106,9 @@ class RequestFailed(FlipError):
         self.retry_after_s = retry_after_s
         self.requests = 1
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, self.detail), self.__dict__
+
 
 TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
 """Where an answer's text may stand, the usual place first: a reasoning parser may have moved all of it."""

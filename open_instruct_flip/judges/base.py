@@ -165,13 +165,21 @@ class Judge(ABC):
         answers = [final_answer(response) for response in responses]
         shown = [mask_copies(a, instruction) for a in answers] if self.config.copy_guard == "mask" else answers
         told = [answer for answer in shown if answer.strip()]
-        judged = await self.score_group(conversation, told) if told else []
+        judged = await self._judged(conversation, told) if told else []
         if len(judged) != len(told):
             raise FlipError(f"the {self.name} judge gave {len(judged)} rewards for {len(told)} responses")
         left = iter(judged)
         rewards = [next(left) if answer.strip() else self.nothing_said for answer in shown]
         rates = [copy_rate(answer, instruction) for answer in answers]
         return [self._with_copy_rate(*of_answer) for of_answer in zip(rewards, rates, strict=True)]
+
+    async def _judged(self, conversation: Sequence[Message], told: Sequence[str]) -> list[Reward]:
+        """A group's rewards; a request that failed is a failure of all that was asked with it, its cost told once."""
+        try:
+            return await self.score_group(conversation, told)
+        except RequestFailed as error:
+            failed = failed_request(error)
+            return [failed, *[replace(failed, usage=Usage())] * (len(told) - 1)]
 
     def _with_copy_rate(self, reward: Reward, rate: float) -> Reward:
         """The reward with how much its response copies, which a guard may take off its score."""
@@ -210,7 +218,11 @@ class Judge(ABC):
 
     @abstractmethod
     async def score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
-        """Judge checked input: a conversation, and responses that say something."""
+        """Judge checked input: a conversation, and responses that say something.
+
+        Raises:
+            RequestFailed: None of them could be judged; `score` makes failed rewards of it.
+        """
 
     async def aclose(self) -> None:
         """Close the judge's connections on the running event loop; they also close with the loop itself."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted_model import CONVERSATION, ENDPOINT, ScriptedModel
 
+from open_instruct_flip.client.request import ChatRequest, RequestFailed
+from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.esfp.slot import Slot, write_slot
 from open_instruct_flip.judges.registry import judge_class, judge_names
+from open_instruct_flip.rewards import FailureKind, Reward
 
 OURS = ["esfp", "flip", "likelihood", "listwise", "pairwise", "pointwise"]
 
@@ -63,6 +68,33 @@ def test_another_package_adds_a_judge_by_its_entry_point(tmp_path: Path, monkeyp
     assert judge_names() == ["coin", *OURS]
     assert judge_class("coin")(**ENDPOINT).score_sync(CONVERSATION, ["Soil."])[0].score == 0.5
     assert judge_class("flip").__module__ == "open_instruct_flip.judges.flip"  # ours can't be replaced
+
+
+class BareJudge(Judge):
+    """Asks its client, and catches nothing."""
+
+    name = "bare"
+
+    async def score_group(self, conversation: Sequence[Message], responses: Sequence[str]) -> list[Reward]:
+        await self.client.complete(ChatRequest([*conversation], max_tokens=1))
+        return [Reward(score=1.0) for _ in responses]
+
+
+async def test_a_failed_request_that_a_judge_lets_through_fails_its_group(model: ScriptedModel) -> None:
+    def fail(request: ChatRequest) -> str:
+        error = RequestFailed(FailureKind.TIMEOUT, "it took too long")
+        error.requests = 3
+        raise pickle.loads(pickle.dumps(error))  # as from a process of its own
+
+    model.answer = fail
+    rewards = await BareJudge(**ENDPOINT).score(CONVERSATION, ["Soil.", " ", "Rain."])
+    assert [(reward.score, reward.error) for reward in rewards] == [
+        (None, FailureKind.TIMEOUT),
+        (0.0, None),  # says nothing, and is asked about by nobody
+        (None, FailureKind.TIMEOUT),
+    ]
+    assert [reward.usage.requests for reward in rewards] == [3, 0, 0]
+    assert rewards[0].detail == "it took too long"
 
 
 def test_the_public_names_need_no_heavy_import() -> None:
