@@ -35,11 +35,12 @@ def explain(pairs: str, out: Path, reply: ReplyConfig, client: ClientConfig) -> 
     from open_instruct_flip.esfp.explain import explain_pairs, key_of_row
     from open_instruct_flip.esfp.pairs import read_pairs
     from open_instruct_flip.judges.esfp.explaining import Explainer
-    from open_instruct_flip.judging.growing import GrowingFile
+    from open_instruct_flip.judging.growing import GrowingFile, check_name
     from open_instruct_flip.judging.identity import judge_identity, settled
     from open_instruct_flip.judging.progress import shown
 
     explainer = Explainer.from_config(reply, client)
+    check_name(out)
     read = list(read_pairs(pairs))
     reports = check_endpoints(client)
     explainer = settled(explainer)

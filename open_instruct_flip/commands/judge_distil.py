@@ -39,10 +39,12 @@ def distil(data: str, out: Path, config: DistilConfig, reply: ReplyConfig, clien
     """
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judge_training.distil import Teacher, key_of_pair, without_pair
-    from open_instruct_flip.judging.growing import GrowingFile, keys_in
-    from open_instruct_flip.judging.identity import judge_identity, settled
+    from open_instruct_flip.judging.growing import GrowingFile, check_name, keys_in
+    from open_instruct_flip.judging.identity import check_cache, judge_identity, settled
 
     teacher = Teacher.from_options({**asdict(reply), "flip_target": config.flip_target}, client)
+    check_cache(teacher)
+    check_name(out)
     key = partial(key_of_pair, target=config.flip_target)
     read = _unlabelled(data, config)
     missing = without_pair(read, keys_in(out, key))

@@ -24,6 +24,7 @@ from open_instruct_flip.judging.progress import Watch
 from open_instruct_flip.judging.stream import in_order
 from open_instruct_flip.rewards import Reward, Usage
 from open_instruct_flip.similarity.f1 import f1_score
+from open_instruct_flip.thinking import final_answer
 
 UNKNOWN = ""
 """Stands where a conversation would have its instruction. A judge that infers is not shown that turn."""
@@ -152,7 +153,7 @@ async def distil(
             else:
                 pairs.append(_pair(response, reward, teacher))
                 done.pairs += 1
-                done.num_copied += is_copied(reward.inferred_instruction, response.response)
+                done.num_copied += is_copied(reward.inferred_instruction, final_answer(response.response))
                 if response.instruction is not None:
                     done.overlaps.append(f1_score(reward.inferred_instruction, response.instruction).f1)
             watch(done, done.pairs - done.kept + done.num_failures)

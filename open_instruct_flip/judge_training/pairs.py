@@ -121,7 +121,7 @@ def _read(
             draw.dropped["bad_row"] += 1
             continue
         agreement = row.columns.get("agreement")
-        if isinstance(agreement, float) and agreement < config.min_agreement:
+        if isinstance(agreement, (int, float)) and agreement < config.min_agreement:
             draw.dropped["disagreed"] += 1
             continue
         pair = _pair(conversation, responses, config.flip_target)

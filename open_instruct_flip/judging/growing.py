@@ -89,6 +89,12 @@ class GrowingFile:
             raise UsageError(f"{self.path} was made with other settings ({changes}); give another OUT")
 
 
+def check_name(path: Path) -> None:
+    """Raise UsageError for a name that says another format."""
+    if path.suffix != ".jsonl":
+        raise UsageError(f"{path} is written as JSON lines: give OUT a name that ends in .jsonl")
+
+
 def keys_in(path: Path, key: Callable[[Output], Hashable]) -> set[Hashable]:
     """What the rows of such a file answer, without writing it; nothing where there is none.
 

@@ -253,6 +253,7 @@ def test_rows_without_a_response_are_refused_with_their_place(
         (("--price_per_million", "dear"), "--price_per_million is IN or IN,OUT"),
         (("--num_samples", "4"), "--num_samples 4 at --temperature 0"),
         (("--split", "test"), "which only has the split 'train'"),
+        (("--cache_dir", "cache", "--temperature", "0.7"), "--cache_dir keeps no answers drawn at --temperature 0.7"),
     ],
 )
 def test_wrong_use_is_one_line_before_anything_is_sent(
@@ -261,4 +262,10 @@ def test_wrong_use_is_one_line_before_anything_is_sent(
     assert distil(write(tmp_path / "notes.jsonl", NOTES), tmp_path / "pairs.jsonl", server, "--yes", *more) == 2
     assert says in (said := capsys.readouterr().err)
     assert said.count("\n") == 1
+    assert server.num_requests == 0
+
+
+def test_a_name_that_says_another_format_is_refused(server: JudgeDouble, tmp_path: Path, capsys: Any) -> None:
+    assert distil(write(tmp_path / "notes.jsonl", NOTES), tmp_path / "pairs.parquet", server, "--yes") == 2
+    assert "give OUT a name that ends in .jsonl" in capsys.readouterr().err
     assert server.num_requests == 0
