@@ -58,6 +58,6 @@ def retrieval(
     folder = out or Path("runs") / "eval" / benchmark.name
     with judged(benchmark.name, passes, settings, folder, config) as finished:
         rows = by_judge(finished)
-        scores = {one.label: scores_in_line_ups(rows[one.label], lined_up, type(one.judge)) for one in contenders}
+        scores = {one.label: scores_in_line_ups(rows[one.label], lined_up, one.judge) for one in contenders}
         conclude(benchmark, lined_up, scores, rows, config, settings, folder)
     return 0

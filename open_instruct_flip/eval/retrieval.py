@@ -15,6 +15,7 @@ from open_instruct_flip.eval.benchmark import Benchmark
 from open_instruct_flip.eval.benchmarks.reading import faults_of
 from open_instruct_flip.eval.items import Item
 from open_instruct_flip.judges.base import Judge
+from open_instruct_flip.judges.flip import FlipConfig
 from open_instruct_flip.judging.lines import Output
 from open_instruct_flip.rows.files import RowSource
 from open_instruct_flip.rows.shapes import read_group
@@ -110,22 +111,31 @@ def judged_items(answered: Sequence[Item], lined_up: Sequence[Item], judge: type
 
 
 def scores_in_line_ups(
-    rows: Sequence[Output], lined_up: Sequence[Item], judge: type[Judge]
+    rows: Sequence[Output], lined_up: Sequence[Item], judge: Judge
 ) -> list[list[list[float] | None]]:
-    """How near a judge finds each instruction of each line-up, in each run, from its judgements in their order."""
+    """How near a judge finds each instruction of each line-up, in each run, from its judgements in their order.
+
+    What was inferred is compared as the judge's rewards compare it.
+    """
     width = 1 if judge.infers_instruction else len(lined_up[0].responses)
     groups = [rows[start : start + width] for start in range(0, len(rows), width)]
     runs = [groups[start : start + len(lined_up)] for start in range(0, len(groups), len(lined_up))]
-    return [[_scores(group, item) for group, item in zip(run, lined_up, strict=True)] for run in runs]
+    return [[_scores(group, item, judge) for group, item in zip(run, lined_up, strict=True)] for run in runs]
 
 
-def _scores(rows: Sequence[Output], line_up: Item) -> list[float] | None:
+def _scores(rows: Sequence[Output], line_up: Item, judge: Judge) -> list[float] | None:
     if any(row["score"] is None for row in rows):
         return None
     if len(rows) == 1:
         inferred = rows[0]["inferred_instruction"] or ""
-        return [f1_score(inferred, instruction).f1 for instruction in line_up.responses]
+        return [_likeness(judge, inferred, instruction) for instruction in line_up.responses]
     return [row["score"] for row in rows]
+
+
+def _likeness(judge: Judge, inferred: str, instruction: str) -> float:
+    if isinstance(judge.config, FlipConfig):
+        return judge.config.likeness(inferred, instruction)
+    return f1_score(inferred, instruction).f1
 
 
 def _drawn(instructions: Sequence[str], item: Item, others: int, seed: int) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -57,6 +56,16 @@ class FlipConfig(ReplyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_similarity(self.similarity)
+
+    def likeness(self, inferred: str, instruction: str) -> float:
+        """How alike the two are by the chosen measure, in [0, 1]."""
+        return similarity(
+            self.similarity,
+            inferred,
+            instruction,
+            embedding_model=self.embedding_model,
+            embedding_device=self.embedding_device,
+        )
 
 
 class FlipJudge(ResponseJudge):
@@ -133,13 +142,7 @@ class FlipJudge(ResponseJudge):
         if name in TokenF1._fields:
             return fmean(getattr(overlap, name) for overlap in overlaps)
         # Other measures take milliseconds, and seconds to import; a policy engine may run on this event loop.
-        compare = partial(
-            similarity,
-            name,
-            embedding_model=self.config.embedding_model,
-            embedding_device=self.config.embedding_device,
-        )
-        return await asyncio.to_thread(lambda: fmean(compare(one, instruction) for one in inferred))
+        return await asyncio.to_thread(lambda: fmean(self.config.likeness(one, instruction) for one in inferred))
 
 
 def _messages(prompt: PromptTemplate, form: ReplyForm, shown: Sequence[Message], response: str) -> list[Message]:

@@ -74,6 +74,15 @@ def test_another_judge_scores_every_instruction_of_the_line_up(
     assert result["overall"]["strict"] == 1.0
 
 
+def test_what_is_inferred_is_compared_by_the_measure_of_the_judge(
+    judge_double: Callable[..., JudgeDouble], answered: Path
+) -> None:
+    double = judge_double(reply=lambda body: json.dumps({"instruction": f"{named(body)}ish"}))
+    assert summary_of(answered, double.api_base)["flip"]["overall"]["strict"] == 0.0, "no word is shared"
+    found = summary_of(answered, double.api_base, "--similarity", "chrf", "--restart")["flip"]
+    assert found["overall"]["strict"] == 1.0
+
+
 def test_too_few_instructions_are_refused(answered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = ["--llm_judge_model", "hosted_vllm/judge", "--api_base", "http://127.0.0.1:9/v1"]
     assert run(["eval", "retrieval", str(answered), "--others", "8", "--out", str(answered.parent / "out"), *url]) == 2
