@@ -70,7 +70,10 @@ class EsfpJudge(Explainer):
     def _configure(self, config: JudgeConfig, client: ClientConfig | JudgeClient) -> None:
         assert isinstance(config, EsfpConfig)
         if not config.esfp_model:
-            raise UsageError("the esfp judge needs --esfp_model, the folder that `flip esfp train` wrote")
+            raise UsageError(
+                "the esfp judge needs --esfp_model, the folder that `flip esfp train` wrote (for the local profile: "
+                "`flip local build-models --only esfp`)"
+            )
         self._slot = read_slot(config.esfp_model)
         self.asks_model = self._slot.takes_explanation and config.esfp_explanation == "auto"
         reached = client if isinstance(client, ClientConfig) else client.config
