@@ -105,6 +105,8 @@ class Reward:
         empty: Whether the response says nothing, so that no judge was asked about it.
         copy_rate: Share of the instruction's runs of 5 words that the response repeats, in [0, 1], whether or not the
             judge did anything about it (`copy_guard`); None where nothing was judged.
+        overlap: Token F1 of the response with the instruction, in [0, 1]; None where nothing was judged. A policy that
+            writes its instruction's words in another order shows here, and not by its copy rate.
     """
 
     score: float | None = None
@@ -121,6 +123,7 @@ class Reward:
     duplicate: bool = False
     empty: bool = False
     copy_rate: float | None = None
+    overlap: float | None = None
 
     def __post_init__(self) -> None:
         if (self.score is None) == (self.error is None):
@@ -138,7 +141,8 @@ class Reward:
             "error": None if self.error is None else self.error.value,
             "detail": self.detail,
             "truncated": self.truncated,
-            "copy_rate": None if self.copy_rate is None else round(self.copy_rate, 4),
+            "copy_rate": _rounded(self.copy_rate),
+            "overlap": _rounded(self.overlap),
             "usage": {
                 "prompt_tokens": self.usage.prompt_tokens,
                 "completion_tokens": self.usage.completion_tokens,
@@ -146,3 +150,7 @@ class Reward:
             },
             "latency_s": round(self.latency_s, 4),
         }
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)

@@ -49,6 +49,7 @@ def judgement_rows(benchmark: str, model: str, key: Key, item: Item, rewards: Se
             "reply": reward.reply,
             "inferred_instruction": reward.inferred_instruction,
             "copy_rate": None if reward.copy_rate is None else round(reward.copy_rate, 4),
+            "overlap": None if reward.overlap is None else round(reward.overlap, 4),
             "tokens": None if reward.tokens is None else [_rounded(token) for token in reward.tokens],
             "prompt_tokens": reward.usage.prompt_tokens,
             "completion_tokens": reward.usage.completion_tokens,

@@ -46,3 +46,8 @@ class CopyWatch:
 def copy_rates(rewards: Iterable[Reward]) -> list[float]:
     """The copy rates of those rewards that know theirs."""
     return [reward.copy_rate for reward in rewards if reward.copy_rate is not None]
+
+
+def overlaps(rewards: Iterable[Reward]) -> list[float]:
+    """How far the responses of those rewards that know it share their instruction's words, in whatever order."""
+    return [reward.overlap for reward in rewards if reward.overlap is not None]

@@ -51,8 +51,9 @@ async def compute_score(
 
     Returns:
         `score` in [0, 1], stand-ins included; `judge_failure`, `request_failure` and `parse_failure` (0.0 or 1.0);
-        `copy_rate`, the share of the instruction's runs of 5 words that the response repeats; `precision` and `recall`;
-        NaN where there is none of these; `inferred_instruction`, "" where there is none.
+        `copy_rate`, the share of the instruction's runs of 5 words that the response repeats; `overlap`, the token F1
+        of the two; `precision` and `recall`; NaN where there is none of these; `inferred_instruction`, "" where there
+        is none.
 
     Raises:
         UsageError: An option is unknown, the judge compares responses, or the input can't be judged.
@@ -75,6 +76,7 @@ def _details(reward: Reward) -> dict[str, float | str]:
         "request_failure": float(reward.error in REQUEST_FAILURES),
         "parse_failure": float(reward.error in REPLY_FAILURES),
         "copy_rate": _or_nan(reward.copy_rate),
+        "overlap": _or_nan(reward.overlap),
         "precision": _or_nan(reward.precision),
         "recall": _or_nan(reward.recall),
         "inferred_instruction": reward.inferred_instruction or "",

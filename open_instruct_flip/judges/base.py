@@ -17,6 +17,7 @@ from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.prompt import PromptFiles, PromptTemplate, load_prompt
 from open_instruct_flip.rewards import Reward, Usage
 from open_instruct_flip.similarity.copying import copy_rate, mask_copies
+from open_instruct_flip.similarity.f1 import f1_score
 from open_instruct_flip.thinking import final_answer
 
 
@@ -170,8 +171,8 @@ class Judge(ABC):
             raise FlipError(f"the {self.name} judge gave {len(judged)} rewards for {len(told)} responses")
         left = iter(judged)
         rewards = [next(left) if answer.strip() else self.nothing_said for answer in shown]
-        rates = [copy_rate(answer, instruction) for answer in answers]
-        return [self._with_copy_rate(*of_answer) for of_answer in zip(rewards, rates, strict=True)]
+        of_answers = zip(rewards, answers, strict=True)
+        return [self._compared(reward, answer, instruction) for reward, answer in of_answers]
 
     async def _judged(self, conversation: Sequence[Message], told: Sequence[str]) -> list[Reward]:
         """A group's rewards; a request that failed is a failure of all that was asked with it, its cost told once."""
@@ -181,11 +182,13 @@ class Judge(ABC):
             failed = failed_request(error)
             return [failed, *[replace(failed, usage=Usage())] * (len(told) - 1)]
 
-    def _with_copy_rate(self, reward: Reward, rate: float) -> Reward:
-        """The reward with how much its response copies, which a guard may take off its score."""
-        if self.config.copy_guard != "penalize" or reward.score is None:
-            return replace(reward, copy_rate=rate)
-        return replace(reward, copy_rate=rate, score=reward.score * (1.0 - rate))
+    def _compared(self, reward: Reward, answer: str, instruction: str) -> Reward:
+        """The reward with how much its response repeats the instruction; a guard may take the copies off its score."""
+        rate, overlap = copy_rate(answer, instruction), f1_score(answer, instruction).f1
+        score = reward.score
+        if score is not None and self.config.copy_guard == "penalize":
+            score *= 1.0 - rate
+        return replace(reward, copy_rate=rate, overlap=overlap, score=score)
 
     @property
     def temperature(self) -> float:

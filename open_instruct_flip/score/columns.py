@@ -54,6 +54,7 @@ def _schema(integer_ids: bool, keep_replies: bool) -> Any:
         ("detail", pyarrow.string()),
         ("truncated", pyarrow.bool_()),
         ("copy_rate", pyarrow.float64()),
+        ("overlap", pyarrow.float64()),
         ("usage", pyarrow.struct(counts)),
         ("latency_s", pyarrow.float64()),
     ]

@@ -27,6 +27,7 @@ def summary_table(summary: Summary, prices: tuple[float, float] | None) -> Table
         table.add_row(name, value)
     if summary.copy_rates.count:
         table.add_row("copy rate, mean", f"{summary.copy_rates.mean:.4f}")
+        table.add_row("F1 of response and instruction, mean", f"{summary.overlaps.mean:.4f}")
     table.add_section()
     table.add_row("failures", f"{summary.num_failures:,} ({summary.failure_rate:.2%})")
     table.add_row("bad rows", f"{summary.num_bad:,}")
@@ -63,6 +64,7 @@ def summary_json(summary: Summary, settings: Mapping[str, Any], prices: tuple[fl
         "bad_rows": summary.num_bad,
         "truncated": summary.num_truncated,
         "copy_rate": summary.copy_rates.mean if summary.copy_rates.count else None,
+        "overlap": summary.overlaps.mean if summary.overlaps.count else None,
         "requests": summary.num_requests,
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,

@@ -74,6 +74,7 @@ class Summary:
         self.first_failure = ""
         self.num_truncated = 0
         self.copy_rates = Distribution(0.0, 1.0)
+        self.overlaps = Distribution(0.0, 1.0)
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.num_requests = 0
@@ -98,6 +99,8 @@ class Summary:
         self.num_truncated += output["truncated"]
         if output.get("copy_rate") is not None:  # a partial output of an earlier version has none, and is refused
             self.copy_rates.add(output["copy_rate"])
+        if output.get("overlap") is not None:
+            self.overlaps.add(output["overlap"])
         usage = output["usage"]
         self.prompt_tokens += usage["prompt_tokens"]
         self.completion_tokens += usage["completion_tokens"]

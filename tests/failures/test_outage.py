@@ -15,15 +15,15 @@ from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Reward, Usage
 
 ASKED = Usage(10, 5, 1)
-SILENT = Reward(score=0.0, empty=True, copy_rate=0.0)
-GOOD = Reward(score=0.5, usage=ASKED, copy_rate=0.0)
+SILENT = Reward(score=0.0, empty=True, copy_rate=0.0, overlap=0.0)
+GOOD = Reward(score=0.5, usage=ASKED, copy_rate=0.0, overlap=0.0)
 TURNS = [{"role": "user", "content": "Name three lakes"}]
 TEXTS = ["a", "b", "c", "d", "e"]
 REFUSAL = JudgeRefusedError("http://judge:8001/v1 refused the API key (401)")
 
 
 def failed(kind):
-    return Reward(error=kind, detail=f"detail of {kind}", usage=Usage(requests=1), copy_rate=0.0)
+    return Reward(error=kind, detail=f"detail of {kind}", usage=Usage(requests=1), copy_rate=0.0, overlap=0.0)
 
 
 DOWN = failed(FailureKind.UNREACHABLE)

@@ -309,6 +309,7 @@ async def test_copy_guard(open_instruct, judge_server, guard, score, shown):
     scores, metrics = await reward(config, ["You said: name the THREE largest lakes of Norway"])
     assert scores == [score]
     assert metrics["flip/instruction_copy_rate"] == 0.5
+    assert metrics["flip/instruction_overlap"] == pytest.approx(2 * 5 / (7 + 8))
     assert ("largest lakes" in judge_server.prompts()[0]) == shown
 
 

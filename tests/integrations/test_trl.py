@@ -60,7 +60,7 @@ async def test_a_policy_that_copies_shows_in_the_log_and_is_told_of_once(caplog)
     prompts, copied = [turn("Write a haiku about the sea.")] * 128, turn("Write a haiku about the sea.", "assistant")
     for completion, warnings in ((turn("Waves.", "assistant"), 0), (copied, 1), (copied, 1)):
         await reward(prompts=prompts, completions=[completion] * 128, log_metric=metrics.__setitem__)
-        assert metrics["echo/copy_rate"] == float(completion == copied)
+        assert metrics["echo/copy_rate"] == metrics["echo/overlap"] == float(completion == copied)
         assert len(caplog.records) == warnings
     assert "repeats 50% of its instructions' runs of 5 words in its last 256 responses" in caplog.text
 

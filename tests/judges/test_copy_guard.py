@@ -35,6 +35,19 @@ async def test_a_guard_hides_quotes_or_takes_them_off_the_reward(
     assert "Waves." in model.shown(0)
 
 
+async def test_words_in_another_order_are_no_copy_and_show_by_their_overlap(model: ScriptedModel) -> None:
+    model.answer = lambda request: BOTH
+    judge = FlipJudge(**ENDPOINT, reply_contract="free", copy_guard="penalize")
+    shuffled = f"<think>{HONEST}</think>The sea: about haiku, a write."
+    rewards = await judge.score(CONVERSATION, [shuffled, HONEST])
+    # Without articles both have the words write, haiku, about, sea.
+    assert [(reward.copy_rate, reward.overlap, reward.score) for reward in rewards] == [
+        (0.0, 1.0, 1.0),
+        (0.0, 0.0, 1.0),
+    ]
+    assert [reward.as_row()["overlap"] for reward in rewards] == [1.0, 0.0]
+
+
 async def test_thinking_is_no_copy_and_half_of_an_instruction_costs_its_share(model: ScriptedModel) -> None:
     model.answer = lambda request: BOTH
     judge = FlipJudge(**ENDPOINT, reply_contract="free", copy_guard="penalize")

@@ -48,6 +48,7 @@ def test_one_row_per_response_in_order(score: Score, tmp_path: Path) -> None:
             "detail",
             "truncated",
             "copy_rate",
+            "overlap",
             "usage",
             "latency_s",
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from open_instruct_flip.failures.copies import CopyWatch, copy_rates
+from open_instruct_flip.failures.copies import CopyWatch, copy_rates, overlaps
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.open_instruct.group import JudgedGroup
 from open_instruct_flip.integrations.open_instruct.samples import SAMPLES_KEY, Samples
@@ -41,9 +41,8 @@ class GroupMetrics:
             "flip/truncated_rate": _share(r.truncated for r in rewards),
             "flip/context_mismatch_rate": _share(not g.context_matches for g in groups),
         }
-        copied = copy_rates(rewards)
-        if copied:
-            metrics["flip/instruction_copy_rate"] = float(np.mean(copied))
+        repeated = {"copy_rate": copy_rates(rewards), "overlap": overlaps(rewards)}
+        metrics |= {f"flip/instruction_{name}": float(np.mean(values)) for name, values in repeated.items() if values}
         metrics |= self._cost([r for r in rewards if not r.duplicate])
         for group in groups:
             metrics |= _similarity(group)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from open_instruct_flip.client.together import together
 from open_instruct_flip.failures.config import FailureConfig
-from open_instruct_flip.failures.copies import CopyWatch, copy_rates
+from open_instruct_flip.failures.copies import CopyWatch, copy_rates, overlaps
 from open_instruct_flip.failures.outage import OutageGuard
 from open_instruct_flip.failures.rates import failure_rates
 from open_instruct_flip.integrations.trl.ranks import Ranks
@@ -165,5 +165,6 @@ def _metrics(rewards: Sequence[Reward]) -> dict[str, float]:
         "judge_latency_s": [r.latency_s for r in rewards if r.usage.requests and r.latency_s],
         "duplicate_rate": [float(r.duplicate) for r in rewards],
         "copy_rate": copy_rates(rewards),
+        "overlap": overlaps(rewards),
     }
     return failure_rates(rewards) | {name: fmean(of) for name, of in values.items() if of}

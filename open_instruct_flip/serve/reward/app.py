@@ -166,12 +166,13 @@ def _first_problem(judged: Sequence[JudgedGroup]) -> Problem | None:
 def _in_openrlhf_form(judged: Sequence[JudgedGroup], numbers: Sequence[Sequence[int]]) -> dict[str, Any]:
     """Rewards in the order of the queries. `extra_logs` are numbers, which OpenRLHF makes tensors of."""
     scores: dict[int, float | None] = {}
-    logs: dict[str, dict[int, float]] = {"judge_failure": {}, "copy_rate": {}}
+    logs: dict[str, dict[int, float]] = {"judge_failure": {}, "copy_rate": {}, "overlap": {}}
     for group, members in zip(judged, numbers, strict=True):
         scores |= dict(zip(members, group.scores, strict=True))
         for number, reward in zip(members, group.rewards, strict=True):
             logs["judge_failure"][number] = float(reward.error is not None)
             logs["copy_rate"][number] = reward.copy_rate or 0.0
+            logs["overlap"][number] = reward.overlap or 0.0
     rewards = [scores[number] for number in range(len(scores))]
     in_order = {name: [values[number] for number in range(len(scores))] for name, values in logs.items()}
     return {"rewards": rewards, "scores": rewards, "extra_logs": in_order}
