@@ -187,9 +187,9 @@ async def join(config: ClientConfig, user: object) -> Connections:
     key = _key(config)
     if key not in _OPEN:
         # Importing takes seconds, which the loop may owe to others.
-        transport_class = await asyncio.to_thread(_transport_class, config)
+        kind = await asyncio.to_thread(transport_class, config)
         if key not in _OPEN:
-            share(config, _with_cache(_with_sglang(transport_class(config), config), config))
+            share(config, _with_cache(_with_sglang(kind(config), config), config))
     _OPEN[key].users.add(user)
     return _OPEN[key]
 
@@ -231,7 +231,8 @@ def _close_running_loops() -> None:
                 closing.result(timeout=EXIT_TIMEOUT_S)
 
 
-def _transport_class(config: ClientConfig) -> type[DirectTransport] | type[LitellmTransport] | type[LocalTransport]:
+def transport_class(config: ClientConfig) -> type[DirectTransport] | type[LitellmTransport] | type[LocalTransport]:
+    """What carries a judge's requests; imports it, which takes seconds for litellm."""
     if config.in_process:
         from open_instruct_flip.client.local_transport import LocalTransport
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tempfile
@@ -12,10 +13,11 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from open_instruct_flip.client.connections import transport_class
 from open_instruct_flip.serve.ports import check_exposure, check_port
 from open_instruct_flip.serve.reward.app import ServerSettings, make_app
 from open_instruct_flip.serve.reward.config import check_times
-from open_instruct_flip.serve.reward.metrics import SHARED_DIR
+from open_instruct_flip.serve.reward.metrics import SHARED_DIR, Measured
 from open_instruct_flip.serve.reward.openrlhf import load_tokenizer
 
 BACKLOG = 4096
@@ -34,7 +36,7 @@ def run_server(settings: ServerSettings) -> None:
         load_tokenizer(server.tokenizer)
     check_port(server.host, server.port)
     config = uvicorn.Config(
-        partial(make_app, settings),
+        partial(worker_app, settings),
         factory=True,
         host=server.host,
         port=server.port,
@@ -49,6 +51,19 @@ def run_server(settings: ServerSettings) -> None:
         return
     with shared_counts():
         Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def worker_app(settings: ServerSettings) -> Measured:
+    """The application of a process of its own, with what requests need loaded beforehand.
+
+    The garbage collector is kept from all that: to look through it takes 40 ms each time, in which no request goes on.
+    """
+    app = make_app(settings)
+    if settings.judge().asks_model:
+        transport_class(settings.client)
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 @contextmanager

@@ -131,3 +131,19 @@ def test_a_folder_of_counts_that_the_user_names_is_left(tmp_path, monkeypatch):
         assert made.is_dir()
     assert not made.exists()
     assert SHARED_DIR not in os.environ
+
+
+def test_a_process_of_its_own_has_litellm_before_its_first_request_and_collects_no_garbage_there():
+    code = (
+        "import gc, sys\n"
+        "from open_instruct_flip.client.config import ClientConfig\n"
+        "from open_instruct_flip.serve.reward.app import ServerSettings\n"
+        "from open_instruct_flip.serve.reward.config import RewardServerConfig\n"
+        "from open_instruct_flip.serve.reward.run import worker_app\n"
+        "client = ClientConfig('hosted_vllm/judge', 'http://127.0.0.1:9/v1')\n"
+        "assert 'litellm' not in sys.modules\n"
+        "worker_app(ServerSettings(RewardServerConfig(), client))\n"
+        "assert 'litellm' in sys.modules\n"
+        "assert gc.get_freeze_count() > 10_000\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
