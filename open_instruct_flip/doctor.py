@@ -62,7 +62,13 @@ def examine(
         options: Options of that judge.
     """
     yield _versions()
-    yield from _judge(client, judge or (LikelihoodJudge if client.in_process else FlipJudge).name, options)
+    name = judge or (LikelihoodJudge if client.in_process else FlipJudge).name
+    try:
+        judge_class(name)
+    except FlipError as error:
+        yield Check("judge", "fail", str(error), "correct --judge")
+    else:
+        yield from _judge(client, name, options)
     yield _open_files(client.max_concurrency)
     yield _gpu()
     yield _open_instruct()

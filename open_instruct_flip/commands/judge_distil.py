@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 def distil(data: str, out: Path, config: DistilConfig, reply: ReplyConfig, client: ClientConfig) -> int:
     """Have a strong judge infer the instructions of the responses in DATA, into pairs in OUT for `flip judge train`.
 
-    A row of DATA has a `response`, `responses`, `output` or `text`, or turns that end with the assistant's; an
-    instruction that it has is not shown. What that takes is counted and told first. The same command goes on where an
-    interrupted one stopped, and asks again for what failed.
+    Of each row the first response counts: a `response`, `responses`, `output` or `text`, or turns that end with the
+    assistant's; an instruction that it has is not shown. What that takes is counted and told first. The same command
+    goes on where an interrupted one stopped, and asks again for what failed.
     """
     from open_instruct_flip.client.probe import check_endpoints
     from open_instruct_flip.judge_training.distil import Teacher, key_of_pair, without_pair
@@ -65,9 +66,13 @@ def _unlabelled(data: str, config: DistilConfig) -> list[Unlabelled]:
     from open_instruct_flip.rows.files import RowSource
 
     rows = RowSource.find(data, config.split).rows()
-    read = list(islice(read_unlabelled(rows, config.flip_target, skip_bad_rows=config.skip_bad_rows), config.limit))
+    left_out: Counter[str] = Counter()
+    found = read_unlabelled(rows, config.flip_target, left_out, skip_bad_rows=config.skip_bad_rows)
+    read = list(islice(found, config.limit))
     if not read:
         raise UsageError(f"{data} holds no response")
+    for reason, count in left_out.items():
+        click.echo(f"left out: {count:,} rows {reason}", err=True)
     return read
 
 
@@ -78,7 +83,8 @@ def _tell_cost(responses: list[Unlabelled], teacher: Teacher, config: DistilConf
     usage = asyncio.run(count(responses, teacher))
     click.echo(
         f"{len(responses):,} responses to ask about: {usage.requests:,} requests, about {usage.prompt_tokens:,} prompt "
-        f"tokens, at most {usage.completion_tokens:,} reply tokens{_cost(usage, config, ' at most')}",
+        f"tokens, at most {usage.completion_tokens:,} reply tokens{_cost(usage, config, ' at most')}; a reply "
+        "that can't be read is asked for once more",
         err=True,
     )
 

@@ -37,7 +37,7 @@ class Explained:
 async def explain_pairs(
     pairs: Sequence[Pair], out: GrowingFile, explainer: Explainer, watch: Watch = lambda totals, position: None
 ) -> Explained:
-    """Append each pair with both explanations to `out`, in order; pairs that stand there already are not asked again.
+    """Append each pair with both explanations to `out` as it has them; pairs that stand there are not asked again.
 
     A pair of which an explanation fails is left out; the next call asks for it again.
 
@@ -48,12 +48,10 @@ async def explain_pairs(
     done = Explained(len(out), kept=len(out))
     watch(done, len(out))
     async with explainer:
-        async for result in in_order(_started(missing, explainer), explainer.client.config.max_concurrency):
+        async for result in in_order(_started(missing, explainer, out), explainer.client.config.max_concurrency):
             if isinstance(result, str):
                 done.failures.append(result)
             else:
-                explained = replace(result, explained_by=explainer.client.config.llm_judge_model)
-                out.append(explained.as_row())
                 done.pairs += 1
             watch(done, done.pairs + done.num_failures)
     return done
@@ -66,17 +64,22 @@ def key_of_row(row: Output) -> Hashable:
     return repr(row["messages"]), row["chosen"], row["rejected"]
 
 
-def _started(pairs: Sequence[Pair], explainer: Explainer) -> Iterator[tuple[int, asyncio.Future[Pair | str]]]:
-    return ((2, asyncio.ensure_future(_explained(pair, explainer))) for pair in pairs)
+def _started(
+    pairs: Sequence[Pair], explainer: Explainer, out: GrowingFile
+) -> Iterator[tuple[int, asyncio.Future[Pair | str]]]:
+    return ((2, asyncio.ensure_future(_explained(pair, explainer, out))) for pair in pairs)
 
 
-async def _explained(pair: Pair, explainer: Explainer) -> Pair | str:
-    """The pair with its explanations, or why one of them is missing."""
+async def _explained(pair: Pair, explainer: Explainer, out: GrowingFile) -> Pair | str:
+    """The pair with its explanations, kept at once, or why one of them is missing."""
     chosen, rejected = await together(explainer.explain(pair.conversation, text) for text in pair.responses)
     for asked in (chosen, rejected):
         if asked.failure:
             return f"{asked.failure['error']}: {asked.failure['detail']}"
-    return replace(pair, explanations=(chosen.readings[0], rejected.readings[0]))
+    model = explainer.client.config.llm_judge_model
+    explained = replace(pair, explanations=(chosen.readings[0], rejected.readings[0]), explained_by=model)
+    out.append(explained.as_row())
+    return explained
 
 
 def _key(pair: Pair) -> Hashable:

@@ -118,7 +118,9 @@ def key_of_pair(row: Output, target: Target) -> Hashable:
 
 def without_pair(responses: Iterable[Unlabelled], there: Container[Hashable]) -> list[Unlabelled]:
     """Those that have no pair yet, each different one once."""
-    distinct = {_key(response.context, response.response): response for response in responses}
+    distinct: dict[Hashable, Unlabelled] = {}
+    for response in responses:
+        distinct.setdefault(_key(response.context, response.response), response)
     return [response for key, response in distinct.items() if key not in there]
 
 
@@ -137,7 +139,7 @@ async def distil(
     config: DistilConfig,
     watch: Watch = lambda totals, position: None,
 ) -> Distilled:
-    """Append a pair for each of these responses, in order; one whose judgement fails is left out.
+    """Append a pair for each of these responses as it is inferred; one whose judgement fails is left out.
 
     Raises:
         JudgeUnusableError: No request to this judge can succeed. What is finished is kept.
@@ -145,13 +147,12 @@ async def distil(
     """
     done = Distilled(len(pairs), kept=len(pairs))
     async with teacher:
-        started = _started(responses, OutageGuard(teacher, config.failures()))
+        started = _started(responses, OutageGuard(teacher, config.failures()), pairs, teacher)
         async for response, reward in in_order(started, teacher.client.config.max_concurrency):
             done.usage += reward.usage
             if reward.inferred_instruction is None:
                 done.failures.append(f"{response.place}: {reward.error}: {reward.detail}")
             else:
-                pairs.append(_pair(response, reward, teacher))
                 done.pairs += 1
                 done.num_copied += is_copied(reward.inferred_instruction, final_answer(response.response))
                 if response.instruction is not None:
@@ -161,13 +162,18 @@ async def distil(
 
 
 def _started(
-    responses: Sequence[Unlabelled], guard: OutageGuard
+    responses: Sequence[Unlabelled], guard: OutageGuard, pairs: GrowingFile, teacher: Teacher
 ) -> Iterator[tuple[int, asyncio.Future[tuple[Unlabelled, Reward]]]]:
-    return ((1, asyncio.ensure_future(_inferred(response, guard))) for response in responses)
+    return ((1, asyncio.ensure_future(_inferred(response, guard, pairs, teacher))) for response in responses)
 
 
-async def _inferred(response: Unlabelled, guard: OutageGuard) -> tuple[Unlabelled, Reward]:
+async def _inferred(
+    response: Unlabelled, guard: OutageGuard, pairs: GrowingFile, teacher: Teacher
+) -> tuple[Unlabelled, Reward]:
+    """The judgement of a response. Its pair is kept at once: results come in order, and may wait for a slow one."""
     (reward,) = await guard.score(response.conversation(UNKNOWN), [response.response])
+    if reward.inferred_instruction is not None:
+        pairs.append(_pair(response, reward, teacher))
     return response, reward
 
 

@@ -121,7 +121,11 @@ def _read(
             draw.dropped["bad_row"] += 1
             continue
         agreement = row.columns.get("agreement")
-        if isinstance(agreement, (int, float)) and agreement < config.min_agreement:
+        if config.min_agreement and not isinstance(agreement, float):
+            raise UsageError(
+                f"{row.place} tells no agreement for --min_agreement: `flip judge distil --num_samples 4` writes it"
+            )
+        if isinstance(agreement, float) and agreement < config.min_agreement:
             draw.dropped["disagreed"] += 1
             continue
         pair = _pair(conversation, responses, config.flip_target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,10 @@ class Unlabelled:
         return [*self.context, {"role": "user", "content": instruction}]
 
 
-def read_unlabelled(rows: Iterable[Row], target: Target, *, skip_bad_rows: bool) -> Iterator[Unlabelled]:
-    """The first response of each row, where it has an answer.
+def read_unlabelled(
+    rows: Iterable[Row], target: Target, left_out: Counter[str], *, skip_bad_rows: bool
+) -> Iterator[Unlabelled]:
+    """The first response of each row that has an answer; the others are counted in `left_out`, by reason.
 
     A row has its response in any of the shapes of `rows.shapes.read_group`, or by itself in `response`, `responses`,
     `output` or `text`.
@@ -59,18 +62,21 @@ def read_unlabelled(rows: Iterable[Row], target: Target, *, skip_bad_rows: bool)
         except (BadRowError, UsageError) as error:
             if not skip_bad_rows:
                 raise UsageError(f"{row.place}: {error}; --skip_bad_rows leaves such rows out") from None
+            left_out["of no known shape"] += 1
             continue
         told = next((response for response in responses if final_answer(response).strip()), None)
-        if told is not None:
+        if told is None:
+            left_out["without a response"] += 1
+        else:
             yield Unlabelled(row.place, context, told, instruction, target)
 
 
 def _read(columns: Mapping[str, Any]) -> tuple[list[Message], list[str]]:
+    alone = [columns[name] for name in LONE_COLUMNS if isinstance(columns.get(name), str)][:1]
     if any(columns.get(name) is not None for name in TURN_COLUMNS + TEXT_COLUMNS):
-        return read_turns(columns)
-    responses = find_responses(columns)
-    if responses is None:
-        responses = [columns[name] for name in LONE_COLUMNS if columns.get(name) is not None][:1]
+        turns, responses = read_turns(columns)
+        return turns, responses or alone
+    responses = find_responses(columns) or alone
     if not responses:
         raise BadRowError("the row has no response: none of responses, response, output, text, and no turns")
     if not all(isinstance(response, str) for response in responses):

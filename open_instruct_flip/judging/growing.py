@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -70,7 +71,7 @@ class GrowingFile:
         """Take the rows of earlier runs over; half a line that a kill has left is cut off."""
         self._file.seek(0)
         self._keys, end = _whole_rows(self._file, self.path, self._key)
-        if self._keys:
+        if self._keys or end < self._file.seek(0, os.SEEK_END):  # half a line may be somebody's whole file
             self._check_settings()
         self._file.truncate(end)
         new = self._settings_path.with_name(f"{self._settings_path.name}.new")
@@ -79,8 +80,8 @@ class GrowingFile:
 
     def _check_settings(self) -> None:
         try:
-            theirs = json.loads(self._settings_path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            theirs = dict(json.loads(self._settings_path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
             name = self._settings_path.name
             raise UsageError(f"{self.path} has no readable {name} beside it; give another OUT") from error
         names = sorted(n for n in theirs.keys() | self._settings.keys() if theirs.get(n) != self._settings.get(n))

@@ -71,6 +71,7 @@ def test_a_model_is_tried_as_the_judge_that_is_asked_for_with_its_options(capsys
         assert "no judge is called 'no_such'" in capsys.readouterr().out
         assert run([*given, "likelihood", "--reply_contract", "free"]) == 1
         assert "the likelihood judge has no --reply_contract" in capsys.readouterr().out
+    assert run(["doctor", "--judge", "no_such"]) == 1, "without a model too"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_explanations_are_made_once_and_trained_on(base: str, tmp_path: Path, ju
     assert [(row["chosen_explanation"], row["rejected_explanation"]) for row in rows] == [
         ("It was fine.", "It misses every point.")
     ] * 6
-    assert [row["chosen"] for row in rows] == [row["chosen"] for row in PAIRS[:6]]
+    assert sorted(row["chosen"] for row in rows) == sorted(row["chosen"] for row in PAIRS[:6])
     asked = server.num_requests
     assert asked == 12
     with out.open("a") as file:
@@ -162,7 +162,7 @@ def test_explanations_that_fail_are_told_and_asked_for_again(
     command += ["--api_base", server.api_base, "--judge_transport", "direct", "--reply_contract", "schema"]
     assert flip(command) == 1
     assert "1 pairs have none; the first: unreadable_reply" in capsys.readouterr().err
-    assert [row["messages"][0]["content"] for row in read(out)] == ["Name rain warm.", "Name rain short."]
+    assert {row["messages"][0]["content"] for row in read(out)} == {"Name rain warm.", "Name rain short."}
     server.reply = '{"explanation": "It was fine."}'
     assert flip(command) == 0
     assert len(read(out)) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from judge_double import JudgeDouble
 
 from open_instruct_flip.commands import judge_distil
 from open_instruct_flip.commands.main import run
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 from open_instruct_flip.judge_training.distil import most_agreed
 from open_instruct_flip.judge_training.pairs import draw_pairs
@@ -39,7 +41,8 @@ def write(file: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    """The rows by their responses, since they are written as they come."""
+    return sorted(map(json.loads, file.read_text().splitlines()), key=lambda row: row.get("response", ""))
 
 
 def distil(data: str, out: Path, server: JudgeDouble, *more: str, model: str = "judge") -> int:
@@ -59,7 +62,7 @@ def test_responses_become_pairs_that_train_reads(server: JudgeDouble, tmp_path: 
     assert "3 pairs, 0 of them from before; this run took 3 requests" in said.out
     assert "an instruction of their own" not in said.out
     config = JudgeTrainingConfig("base", "out", heldout=16)
-    with pytest.raises(Exception, match="3 different instructions are left of 3 rows"):
+    with pytest.raises(UsageError, match="3 different instructions are left of 3 rows"):
         draw_pairs(RowSource.find(out).rows(), config)
 
 
@@ -114,7 +117,7 @@ def test_the_same_command_asks_for_what_is_missing_alone(server: JudgeDouble, tm
     assert distil(data, out, server, "--yes") == 0
     assert "3 pairs, 2 of them from before; this run took 1 requests" in capsys.readouterr().out
     assert server.num_requests == asked + 1
-    assert [row["messages"][0]["content"] for row in read(out)] == ["Write note 0.", "Write note 2.", "Write note 1."]
+    assert [row["messages"][0]["content"] for row in read(out)] == ["Write note 0.", "Write note 1.", "Write note 2."]
     assert distil(data, out, server, "--dry_run") == 0
     assert "0 responses to ask about: 0 requests" in capsys.readouterr().err
     assert distil(data, out, server) == 0, "nothing is left to be asked, and nothing to agree to"
@@ -175,6 +178,9 @@ def test_several_inferences_are_kept_by_how_far_they_agree(judge_double: Any, tm
     config = JudgeTrainingConfig("base", "out", heldout=16, min_agreement=0.5)
     draw = draw_pairs(RowSource.find(write(out, pairs)).rows(), config)
     assert draw.dropped["disagreed"] == 3
+    one_each = write(out, [row | {"agreement": None} for row in pairs])
+    with pytest.raises(UsageError, match=r"pairs\.jsonl:1 tells no agreement for --min_agreement"):
+        draw_pairs(RowSource.find(one_each).rows(), config)
     assert len(draw.train) + len(draw.heldout) == 40
 
 
@@ -204,6 +210,7 @@ def test_agreement_is_the_mean_f1_of_all_pairs_of_replies(
         ({"responses": ["<think>no", "A", "B"]}, [], "A", None),
         ({"messages": [{"role": "assistant", "content": "A"}]}, [], "A", None),
         ({"instruction": "Q", "output": "A"}, [], "A", "Q"),
+        ({"prompt": "Q", "output": "A"}, [], "A", "Q"),
         ({"prompt": "Q", "system": "S", "response": "A"}, [("system", "S")], "A", "Q"),
         ({"messages": [{"role": "system", "content": "S"}], "response": "A"}, [("system", "S")], "A", None),
         (
@@ -217,7 +224,7 @@ def test_agreement_is_the_mean_f1_of_all_pairs_of_replies(
 def test_a_response_is_found_with_what_a_judge_may_see(
     columns: dict[str, Any], context: list[tuple[str, str]], response: str, instruction: str | None
 ) -> None:
-    (found,) = read_unlabelled([Row("f", 1, columns)], "last_user", skip_bad_rows=False)
+    (found,) = read_unlabelled([Row("f", 1, columns)], "last_user", Counter(), skip_bad_rows=False)
     assert [(turn["role"], turn["content"]) for turn in found.context] == context
     assert (found.response, found.instruction) == (response, instruction)
 
@@ -226,7 +233,7 @@ def test_a_response_is_found_with_what_a_judge_may_see(
     ("row", "says"),
     [
         ({"title": "A"}, "chats.jsonl:1: the row has no response"),
-        ({"text": 3}, "chats.jsonl:1: a response is no text"),
+        ({"response": 3}, "chats.jsonl:1: a response is no text"),
         ({"messages": [{"role": "user", "content": "Q"}, *2 * [{"role": "assistant", "content": "A"}]]}, "assistant's"),
         ({"prompt": "Q"}, "chats.jsonl holds no response"),
     ],
@@ -269,3 +276,39 @@ def test_a_name_that_says_another_format_is_refused(server: JudgeDouble, tmp_pat
     assert distil(write(tmp_path / "notes.jsonl", NOTES), tmp_path / "pairs.parquet", server, "--yes") == 2
     assert "give OUT a name that ends in .jsonl" in capsys.readouterr().err
     assert server.num_requests == 0
+
+
+@pytest.mark.parametrize("content", ['{"response": "A"}', "notes of somebody"])
+def test_a_file_without_a_whole_line_is_not_taken_for_a_torn_one(
+    content: str, server: JudgeDouble, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "pairs.jsonl"
+    out.write_text(content)
+    assert distil(write(tmp_path / "notes.jsonl", NOTES), out, server, "--yes") == 2
+    assert "has no readable pairs.jsonl.settings.json beside it" in capsys.readouterr().err
+    assert out.read_text() == content
+    (tmp_path / "pairs.jsonl.settings.json").write_text("[1]")
+    assert distil(write(tmp_path / "notes.jsonl", NOTES), out, server, "--yes") == 2
+    assert out.read_text() == content
+
+
+def test_what_is_answered_behind_a_slow_response_is_kept(judge_double: Any, tmp_path: Path) -> None:
+    def reply(body: dict[str, Any]) -> str:
+        if "Note 0" in str(body):
+            raise RuntimeError("the server fails on this one")
+        return inferred(body)
+
+    server = judge_double(reply=reply)
+    out = tmp_path / "pairs.jsonl"
+    more = ("--yes", "--max_attempts", "1", "--outage_timeout_s", "1")
+    assert distil(write(tmp_path / "notes.jsonl", NOTES), out, server, *more) == 1
+    assert [row["response"] for row in read(out)] == [row["text"] for row in NOTES[1:]]
+
+
+def test_rows_that_are_left_out_are_counted(server: JudgeDouble, tmp_path: Path, capsys: Any) -> None:
+    rows = [*NOTES, {"prompt": "Q"}, {"text": " "}, {"title": "A"}]
+    data = write(tmp_path / "notes.jsonl", rows)
+    assert distil(data, tmp_path / "pairs.jsonl", server, "--yes", "--skip_bad_rows") == 0
+    said = capsys.readouterr().err
+    assert "left out: 2 rows without a response" in said
+    assert "left out: 1 rows of no known shape" in said
