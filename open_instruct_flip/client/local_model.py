@@ -39,12 +39,8 @@ class Item:
     result: Future[list[float]] = field(default_factory=Future)
 
 
-def check_model(config: ClientConfig) -> str:
+def check_model(config: ClientConfig) -> None:
     """Refuse what can't be loaded, before any work: the packages are missing, or the folder is none of a model.
-
-    Returns:
-        What tells the model from another one of the same name: its precision, and its files' digest or its commit. A
-        folder is read for that, a second for each GB.
 
     Raises:
         MissingDependencyError: transformers or torch is not installed.
@@ -54,7 +50,7 @@ def check_model(config: ClientConfig) -> str:
     transformers = _transformers()
     name = config.llm_judge_model
     try:
-        found = transformers.AutoConfig.from_pretrained(name)
+        transformers.AutoConfig.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -62,7 +58,18 @@ def check_model(config: ClientConfig) -> str:
         raise UsageError(f"--llm_judge_model {name} is no {where} of a language model: {reason}") from error
     if not tokenizer.chat_template:
         raise UsageError(f"--llm_judge_model {name} has no chat template; a judge model needs one")
-    version = f"files {_digest(Path(name))}" if Path(name).is_dir() else f"commit {found._commit_hash}"
+
+
+def model_identity(config: ClientConfig) -> str:
+    """What tells a model in this process from another one of the same name: its precision, its files or its commit.
+
+    A folder is read for its digest, a second for each GB. The model is one that `check_model` has let pass.
+    """
+    name = config.llm_judge_model
+    if Path(name).is_dir():
+        version = f"files {_digest(Path(name))}"
+    else:
+        version = f"commit {_transformers().AutoConfig.from_pretrained(name)._commit_hash}"
     return f"{name} ({loaded_as(config.judge_dtype, config.judge_device)}, {version})"
 
 

@@ -36,7 +36,7 @@ class EndpointReport:
     """What an endpoint answered.
 
     Attributes:
-        url: Its URL, ending in /v1 as a rule, without a password; of a model in this process, its name.
+        url: Its URL, ending in /v1 as a rule, without a password.
         state: "ready"; "down": no answer, a later one may come; "refused": wrong or missing key; "no_model": it
             serves others; "wrong_url": a server without the OpenAI interface below this URL.
         problem: One line on what is wrong and what to do; empty when ready.
@@ -59,7 +59,8 @@ def check_endpoints(config: ClientConfig) -> list[EndpointReport]:
     if config.judge_transport == "none":
         return []
     if config.in_process:
-        return [EndpointReport(config.llm_judge_model, "ready", identity=check_model(config))]
+        check_model(config)
+        return []
     reports = run_sync(probe(config))
     require_usable(reports)
     check_provider(config.llm_judge_model)

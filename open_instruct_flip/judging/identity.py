@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from open_instruct_flip.client.background import run_sync
+from open_instruct_flip.client.local_model import model_identity
 from open_instruct_flip.client.probe import EndpointReport, identities
 from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import JudgeUnusableError, UsageError
@@ -34,10 +35,11 @@ def settled(judge: AnyJudge) -> AnyJudge:
 
 def judge_identity(judge: Judge, reports: Sequence[EndpointReport]) -> dict[str, Any]:
     """Judge, model, options and prompt. Where the judge is reached is not among them."""
+    client = judge.client.config
     return {
         "judge": judge.name,
-        "llm_judge_model": judge.client.config.llm_judge_model,
-        "servers": identities(reports),
+        "llm_judge_model": client.llm_judge_model,
+        "servers": [model_identity(client)] if client.in_process else identities(reports),
         **judge.options(),
         "prompt": _digest_of_prompt(judge),
     }

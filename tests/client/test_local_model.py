@@ -24,6 +24,7 @@ from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.likelihood import LikelihoodJudge, logistic
 from open_instruct_flip.judges.registry import judge_class
+from open_instruct_flip.judging.identity import judge_identity
 from open_instruct_flip.local.models import model_path
 from open_instruct_flip.rewards import FailureKind, Usage
 
@@ -175,8 +176,7 @@ def test_wrong_use_is_refused_before_any_work(
 
 
 def test_a_folder_that_serves_is_taken_and_torch_comes_late() -> None:
-    (report,) = check_endpoints(ClientConfig(FOLDER, judge_transport="local"))
-    assert (report.state, report.url) == ("ready", FOLDER)
+    assert check_endpoints(ClientConfig(FOLDER, judge_transport="local")) == []
     code = (
         "import sys\nfrom open_instruct_flip.judges.likelihood import LikelihoodJudge\n"
         f"LikelihoodJudge({FOLDER!r}, judge_transport='local')\nassert 'torch' not in sys.modules\n"
@@ -189,8 +189,9 @@ def test_a_model_is_told_from_another_in_the_same_folder(tmp_path: Path) -> None
     shutil.copytree(FOLDER, folder)
 
     def identity(**options: Any) -> str:
-        (report,) = check_endpoints(ClientConfig(str(folder), judge_transport="local", **options))
-        return report.identity
+        judge = LikelihoodJudge(str(folder), judge_transport="local", **options)
+        (served,) = judge_identity(judge, check_endpoints(judge.client.config))["servers"]
+        return str(served)
 
     first = identity()
     assert first.startswith(f"{folder} (float32, files ")
