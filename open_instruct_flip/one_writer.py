@@ -60,3 +60,10 @@ def remove_parts(folder: Path, names: Iterable[str]) -> None:
             shutil.rmtree(part)
         else:
             part.unlink(missing_ok=True)
+
+
+def write_at_once(path: Path, text: str) -> None:
+    """Put a text into a file such that a killed process leaves the old one or the new one."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, "utf-8")
+    new.replace(path)

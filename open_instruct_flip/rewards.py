@@ -141,8 +141,8 @@ class Reward:
             "error": None if self.error is None else self.error.value,
             "detail": self.detail,
             "truncated": self.truncated,
-            "copy_rate": _rounded(self.copy_rate),
-            "overlap": _rounded(self.overlap),
+            "copy_rate": rounded(self.copy_rate),
+            "overlap": rounded(self.overlap),
             "usage": {
                 "prompt_tokens": self.usage.prompt_tokens,
                 "completion_tokens": self.usage.completion_tokens,
@@ -152,5 +152,6 @@ class Reward:
         }
 
 
-def _rounded(share: float | None) -> float | None:
+def rounded(share: float | None) -> float | None:
+    """A share as files hold it, to four digits."""
     return None if share is None else round(share, 4)

@@ -57,7 +57,7 @@ def distil(data: str, out: Path, config: DistilConfig, reply: ReplyConfig, clien
         _agreed()
     teacher = settled(teacher)
     with GrowingFile(out, judge_identity(teacher, reports), key) as pairs:
-        _distil(without_pair(read, pairs), pairs, teacher, config)
+        _distil(without_pair(missing, pairs), pairs, teacher, config)
     return 0
 
 

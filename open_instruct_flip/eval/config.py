@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from open_instruct_flip.checks import parse_prices
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.judging.terms import Terms
 
 Half = Literal["even", "odd"]
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Terms):
     """Which items are judged and how often, and when an earlier run's judgements are thrown away."""
 
     split: str | None = field(default=None, metadata={"help": "Split of a folder or hub dataset"})
@@ -53,11 +52,3 @@ class EvalConfig:
             raise UsageError(f"--half is one of {', '.join(get_args(Half))}, got {self.half!r}")
         self.failures()
         self.prices()
-
-    def failures(self) -> FailureConfig:
-        """How long to wait for a judge that is down. Failed judgements are counted, never replaced."""
-        return FailureConfig(outage_timeout_s=self.outage_timeout_s, max_failure_rate=1.0)
-
-    def prices(self) -> tuple[float, float] | None:
-        """Prices of a million prompt and completion tokens, or None where no price was given."""
-        return None if self.price_per_million is None else parse_prices(self.price_per_million)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.eval.items import Item
+from open_instruct_flip.judging.identity import changes
+from open_instruct_flip.judging.line_file import LineFile
 from open_instruct_flip.judging.lines import Output, decode, encode
-from open_instruct_flip.one_writer import open_alone
-from open_instruct_flip.rewards import REQUEST_FAILURES, ReadToken, Reward
+from open_instruct_flip.one_writer import write_at_once
+from open_instruct_flip.rewards import REQUEST_FAILURES, ReadToken, Reward, rounded
 
 JUDGEMENTS = "judgements.jsonl"
 SETTINGS = "settings.json"
@@ -48,8 +49,8 @@ def judgement_rows(benchmark: str, model: str, key: Key, item: Item, rewards: Se
             "detail": reward.detail,
             "reply": reward.reply,
             "inferred_instruction": reward.inferred_instruction,
-            "copy_rate": None if reward.copy_rate is None else round(reward.copy_rate, 4),
-            "overlap": None if reward.overlap is None else round(reward.overlap, 4),
+            "copy_rate": rounded(reward.copy_rate),
+            "overlap": rounded(reward.overlap),
             "tokens": None if reward.tokens is None else [_rounded(token) for token in reward.tokens],
             "prompt_tokens": reward.usage.prompt_tokens,
             "completion_tokens": reward.usage.completion_tokens,
@@ -66,7 +67,7 @@ def _rounded(token: ReadToken) -> list[Any]:
     return [token.text, *(round(number, 3) for number in numbers)]
 
 
-class JudgementStore:
+class JudgementStore(LineFile):
     """The judgements of a folder. Only whole items count; of an item that was judged again, the last rows do.
 
     Args:
@@ -82,6 +83,8 @@ class JudgementStore:
         num_failures: Those of them without a score.
     """
 
+    elsewhere = "--out"
+
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, restart: bool = False) -> None:
         self.path = folder / JUDGEMENTS
         self._settings_path = folder / SETTINGS
@@ -90,20 +93,6 @@ class JudgementStore:
         self._rows: dict[Key, list[Output]] = {}
         self.num_responses = 0
         self.num_failures = 0
-
-    def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as opened:
-            self._file: BinaryIO = opened.enter_context(open_alone(self.path, "--out"))
-            self._take_over()
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # of a full disk, which `append` has told of
-            self._opened.close()
 
     def kept(self, key: Key, num_responses: int) -> list[Output] | None:
         """An item's rows from an earlier run; None where some are missing, or a request had failed."""
@@ -119,11 +108,7 @@ class JudgementStore:
         Raises:
             FlipError: They can't be written, as on a full disk.
         """
-        try:
-            self._file.write(b"".join(map(encode, rows)))
-            self._file.flush()
-        except OSError as error:
-            raise FlipError(f"{self.path} can't be written: {error.strerror}") from error
+        self._write(rows)
         self._rows[key] = rows
         self._count(rows)
 
@@ -147,7 +132,7 @@ class JudgementStore:
         self.num_responses += len(rows)
         self.num_failures += sum(row["error"] is not None for row in rows)
 
-    def _take_over(self) -> None:
+    def _take_over(self, opened: ExitStack) -> None:
         if self._restart:
             self._file.truncate(0)
         self._file.seek(0)
@@ -159,7 +144,7 @@ class JudgementStore:
         if self._rows:
             self._check_settings()
         self._file.truncate(end)
-        _write_at_once(self._settings_path, f"{json.dumps(self._settings, indent=1)}\n")
+        write_at_once(self._settings_path, f"{json.dumps(self._settings, indent=1)}\n")
 
     def _take(self, row: Output) -> None:
         if not row:
@@ -174,25 +159,9 @@ class JudgementStore:
             theirs = json.loads(self._settings_path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise self._other(f"{self.path} has no readable {SETTINGS} beside it") from error
-        changes = list(_changes(theirs, self._settings))
-        if changes:
-            raise self._other(f"{self.path} was made with other settings ({', '.join(changes)})")
+        changed = list(changes(theirs, self._settings))
+        if changed:
+            raise self._other(f"{self.path} was made with other settings ({', '.join(changed)})")
 
     def _other(self, what: str) -> UsageError:
         return UsageError(f"{what}; choose another --out, or --restart, which throws it away")
-
-
-def _changes(theirs: Mapping[str, Any], ours: Mapping[str, Any], under: str = "") -> Iterable[str]:
-    """What differs between two settings, in words."""
-    for name in sorted(theirs.keys() | ours.keys()):
-        before, now = theirs.get(name), ours.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            yield from _changes(before, now, f"{under}{name}.")
-        elif before != now:
-            yield f"{under}{name} {before!r:.80}, now {now!r:.80}"
-
-
-def _write_at_once(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(text, "utf-8")
-    new.replace(path)

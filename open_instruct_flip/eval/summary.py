@@ -9,6 +9,7 @@ from typing import Any
 
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judging.identity import package_versions
+from open_instruct_flip.one_writer import write_at_once
 
 SUMMARY = "summary.json"
 NO_FIGURE = {"se", "low", "high", "n", "failed"}
@@ -42,9 +43,7 @@ def write_summary(
         "settings": {name: value for name, value in settings.items() if name != "judges"},
         "versions": package_versions(),
     }
-    new = folder / f"{SUMMARY}.new"
-    new.write_text(f"{json.dumps(summary, indent=1)}\n", "utf-8")
-    new.replace(folder / SUMMARY)
+    write_at_once(folder / SUMMARY, f"{json.dumps(summary, indent=1)}\n")
     return summary
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from open_instruct_flip.checks import parse_prices
 from open_instruct_flip.conversation import Target
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.judging.terms import Terms
 
 
 @dataclass(frozen=True)
-class DistilConfig:
+class DistilConfig(Terms):
     """Which responses a strong judge is asked about, and what is seen before it is."""
 
     split: str | None = field(default=None, metadata={"help": "Split of a folder or hub dataset; train when not given"})
@@ -41,11 +40,3 @@ class DistilConfig:
             raise UsageError(f"--max_failure_rate is a share between 0 and 1, got {self.max_failure_rate!r}")
         self.failures()
         self.prices()
-
-    def failures(self) -> FailureConfig:
-        """How long to wait for a judge that is down. How many failures are too many is seen at the end."""
-        return FailureConfig(outage_timeout_s=self.outage_timeout_s, max_failure_rate=1.0)
-
-    def prices(self) -> tuple[float, float] | None:
-        """Prices of a million prompt and completion tokens, or None where no price was given."""
-        return None if self.price_per_million is None else parse_prices(self.price_per_million)

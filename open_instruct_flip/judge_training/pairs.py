@@ -120,12 +120,7 @@ def _read(
                 raise UsageError(f"{row.place}: {error}; --skip_bad_rows leaves such rows out") from None
             draw.dropped["bad_row"] += 1
             continue
-        agreement = row.columns.get("agreement")
-        if config.min_agreement and not isinstance(agreement, float):
-            raise UsageError(
-                f"{row.place} tells no agreement for --min_agreement: `flip judge distil --num_samples 4` writes it"
-            )
-        if isinstance(agreement, float) and agreement < config.min_agreement:
+        if config.min_agreement and _agreement(row) < config.min_agreement:
             draw.dropped["disagreed"] += 1
             continue
         pair = _pair(conversation, responses, config.flip_target)
@@ -136,6 +131,15 @@ def _read(
             if isinstance(teacher := row.columns.get("inferred_by"), str):
                 draw.inferred_by.add(teacher)
             yield pair
+
+
+def _agreement(row: Row) -> float:
+    agreement = row.columns.get("agreement")
+    if not isinstance(agreement, float):
+        raise UsageError(
+            f"{row.place} tells no agreement for --min_agreement: `flip judge distil --num_samples 4` writes it"
+        )
+    return agreement
 
 
 def _pair(conversation: list[Message], responses: list[str], target: Target) -> Pair | str:

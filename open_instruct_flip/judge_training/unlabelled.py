@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from open_instruct_flip.conversation import Message, Target, check_conversation
+from open_instruct_flip.conversation import Message, Target, check_conversation, hide_instruction
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.rows.files import Row
 from open_instruct_flip.rows.shapes import TEXT_COLUMNS, TURN_COLUMNS, BadRowError, find_responses, read_turns
@@ -88,10 +88,10 @@ def _hidden(turns: list[Message], target: Target) -> tuple[tuple[Message, ...], 
     """What a judge may see of the turns before a response, and the instruction among them if there is one."""
     if target == "system":
         check_conversation(turns)
-        system = [turn["content"] for turn in turns if turn["role"] == "system"]
-        return tuple(turn for turn in turns if turn["role"] != "system"), "\n".join(system) if system else None
-    if turns and turns[-1]["role"] == "user":
-        return tuple(turns[:-1]), turns[-1]["content"]
-    if any(turn["role"] != "system" for turn in turns[-1:]):
-        raise BadRowError(f"the turn before the response is the {turns[-1]['role']}'s, not the user's")
+    roles = [turn["role"] for turn in turns]
+    if (target == "system" and "system" in roles) or (target == "last_user" and roles[-1:] == ["user"]):
+        hidden = hide_instruction(turns, target)
+        return hidden.context, hidden.instruction
+    if target == "last_user" and roles[-1:] not in ([], ["system"]):
+        raise BadRowError(f"the turn before the response is the {roles[-1]}'s, not the user's")
     return tuple(turns), None

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
-from open_instruct_flip.errors import FlipError, UsageError
-from open_instruct_flip.judging.lines import Output, decode, encode
-from open_instruct_flip.one_writer import open_alone
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judging.identity import changes
+from open_instruct_flip.judging.line_file import LineFile
+from open_instruct_flip.judging.lines import Output, decode
+from open_instruct_flip.one_writer import write_at_once
 
 
-class GrowingFile:
+class GrowingFile(LineFile):
     """JSON lines, and beside them `<name>.settings.json` with what they depend on.
 
     Args:
@@ -34,20 +35,6 @@ class GrowingFile:
         self._key = key
         self._keys: set[Hashable] = set()
 
-    def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as opened:
-            self._file: BinaryIO = opened.enter_context(open_alone(self.path, "OUT"))
-            self._take_over()
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # of a full disk, which `append` has told of
-            self._opened.close()
-
     def __len__(self) -> int:
         return len(self._keys)
 
@@ -60,23 +47,17 @@ class GrowingFile:
         Raises:
             FlipError: It can't be written, as on a full disk.
         """
-        try:
-            self._file.write(encode(row))
-            self._file.flush()
-        except OSError as error:
-            raise FlipError(f"{self.path} can't be written: {error.strerror}") from error
+        self._write([row])
         self._keys.add(self._key(row))
 
-    def _take_over(self) -> None:
+    def _take_over(self, opened: ExitStack) -> None:
         """Take the rows of earlier runs over; half a line that a kill has left is cut off."""
         self._file.seek(0)
         self._keys, end = _whole_rows(self._file, self.path, self._key)
         if self._keys or end < self._file.seek(0, os.SEEK_END):  # half a line may be somebody's whole file
             self._check_settings()
         self._file.truncate(end)
-        new = self._settings_path.with_name(f"{self._settings_path.name}.new")
-        new.write_text(f"{json.dumps(self._settings, indent=1)}\n", "utf-8")
-        new.replace(self._settings_path)
+        write_at_once(self._settings_path, f"{json.dumps(self._settings, indent=1)}\n")
 
     def _check_settings(self) -> None:
         try:
@@ -84,10 +65,9 @@ class GrowingFile:
         except (OSError, ValueError, TypeError) as error:
             name = self._settings_path.name
             raise UsageError(f"{self.path} has no readable {name} beside it; give another OUT") from error
-        names = sorted(n for n in theirs.keys() | self._settings.keys() if theirs.get(n) != self._settings.get(n))
-        if names:
-            changes = ", ".join(f"{n} {theirs.get(n)!r:.80}, now {self._settings.get(n)!r:.80}" for n in names)
-            raise UsageError(f"{self.path} was made with other settings ({changes}); give another OUT")
+        changed = ", ".join(changes(theirs, self._settings))
+        if changed:
+            raise UsageError(f"{self.path} was made with other settings ({changed}); give another OUT")
 
 
 def check_name(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
@@ -48,6 +48,16 @@ def judge_identity(judge: Judge, reports: Sequence[EndpointReport]) -> dict[str,
 def package_versions() -> dict[str, str]:
     """The installed versions of what makes a verdict."""
     return {package: _version(package) for package in PACKAGES}
+
+
+def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any], under: str = "") -> Iterable[str]:
+    """What differs between two settings, in words."""
+    for name in sorted(theirs.keys() | ours.keys()):
+        before, now = theirs.get(name), ours.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from changes(before, now, f"{under}{name}.")
+        elif before != now:
+            yield f"{under}{name} {before!r:.80}, now {now!r:.80}"
 
 
 def check_cache(judge: Judge) -> None:

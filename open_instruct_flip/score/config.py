@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from open_instruct_flip.checks import parse_prices
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.failures.config import FailureConfig
+from open_instruct_flip.judging.terms import Terms
 
 
 @dataclass(frozen=True)
-class ScoreConfig:
+class ScoreConfig(Terms):
     """Which judge scores a file, what is written, and when an output is replaced, restarted or refused."""
 
     judge: str = field(default="flip", metadata={"help": "Judge that scores the responses"})
@@ -52,11 +51,3 @@ class ScoreConfig:
         if self.ray_workers < 1:
             raise UsageError(f"--ray_workers must be above 0, got {self.ray_workers}")
         self.prices()
-
-    def failures(self) -> FailureConfig:
-        """How long to wait for a judge that is down. How many failures are too many is seen at the end."""
-        return FailureConfig(outage_timeout_s=self.outage_timeout_s, max_failure_rate=1.0)
-
-    def prices(self) -> tuple[float, float] | None:
-        """Prices of a million prompt and completion tokens, or None where no price was given."""
-        return None if self.price_per_million is None else parse_prices(self.price_per_million)

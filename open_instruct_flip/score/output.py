@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
-from open_instruct_flip.errors import FlipError, UsageError
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.judging.line_file import LineFile
 from open_instruct_flip.judging.lines import Output, decode, encode
-from open_instruct_flip.one_writer import open_alone
+from open_instruct_flip.one_writer import write_at_once
 from open_instruct_flip.rewards import REPLY_FAILURES, REQUEST_FAILURES
 from open_instruct_flip.score.columns import write_as_parquet
 from open_instruct_flip.score.groups import ResponseGroup
@@ -57,7 +58,7 @@ class StreamedOutput:
         """Nothing is left to do."""
 
 
-class PartialOutput:
+class PartialOutput(LineFile):
     """JSON lines in `OUT.partial` that become OUT when they are complete, and are kept until then.
 
     A run writes all rows in the order of the input: those that an earlier run has left, which lie in
@@ -92,21 +93,6 @@ class PartialOutput:
         self._kept_path = _beside(out, ".partial.kept")
         self.summary = Summary()
 
-    def __enter__(self) -> Self:
-        self._out.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as opened:
-            self._file: BinaryIO = opened.enter_context(open_alone(self.path, "OUT"))
-            self._take_over()
-            self._kept = opened.enter_context(self._kept_path.open("rb"))
-            self._opened = opened.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # of a full disk, which `append` has told of
-            self._opened.close()
-
     def kept(self, group: ResponseGroup) -> list[Output] | None:
         """The output rows of the next group from an earlier run; None where some are missing, or are judged again.
 
@@ -132,11 +118,7 @@ class PartialOutput:
         Raises:
             FlipError: They can't be written, as on a full disk.
         """
-        try:
-            self._file.write(b"".join(map(encode, outputs)))
-            self._file.flush()
-        except OSError as error:
-            raise FlipError(f"{self.path} can't be written: {error.strerror}") from error
+        self._write(outputs)
         self.summary.add_all(outputs)
 
     def finish(self) -> None:
@@ -165,7 +147,7 @@ class PartialOutput:
             write_as_parquet(complete, self._file, integer_ids=self.summary.integer_ids, keep_replies=keep_replies)
         return complete
 
-    def _take_over(self) -> None:
+    def _take_over(self, opened: contextlib.ExitStack) -> None:
         """Put all that earlier runs have left into `OUT.partial.kept`, and begin `OUT.partial` anew."""
         if self._restart:
             self._kept_path.unlink(missing_ok=True)
@@ -180,7 +162,8 @@ class PartialOutput:
                 self._kept_path.unlink()
         self._file.truncate(0)
         self._kept_path.touch()
-        _write_at_once(self._settings_path, json.dumps(self._settings, indent=1).encode())
+        write_at_once(self._settings_path, json.dumps(self._settings, indent=1))
+        self._kept = opened.enter_context(self._kept_path.open("rb"))
 
     def _gather(self) -> None:
         """Lines have their places: those of the last run stand for the first ones of the runs before it."""
@@ -228,9 +211,3 @@ def _summary_of(path: Path) -> Summary:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}{suffix}")
-
-
-def _write_at_once(path: Path, content: bytes) -> None:
-    new = _beside(path, ".new")
-    new.write_bytes(content)
-    new.replace(path)
