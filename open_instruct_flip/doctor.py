@@ -25,6 +25,7 @@ from open_instruct_flip.client.request import RequestFailed
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.failures.proof import Proof, prove
 from open_instruct_flip.integrations.open_instruct.checkout import HOW_TO_GET_IT, WITHOUT_GPU, put_on_path
+from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.judges.likelihood import LikelihoodJudge
 from open_instruct_flip.judges.registry import judge_class
@@ -62,13 +63,12 @@ def examine(
         options: Options of that judge.
     """
     yield _versions()
-    name = judge or (LikelihoodJudge if client.in_process else FlipJudge).name
     try:
-        judge_class(name)
+        kind = judge_class(judge or (LikelihoodJudge if client.in_process else FlipJudge).name)
     except FlipError as error:
         yield Check("judge", "fail", str(error), "correct --judge")
     else:
-        yield from _judge(client, name, options)
+        yield from _judge(client, kind, options)
     yield _open_files(client.max_concurrency)
     yield _gpu()
     yield _open_instruct()
@@ -83,7 +83,7 @@ def _versions() -> Check:
     return Check("versions", "ok", ", ".join(versions))
 
 
-def _judge(client: ClientConfig, name: str, options: Mapping[str, Any]) -> Iterator[Check]:
+def _judge(client: ClientConfig, kind: type[Judge], options: Mapping[str, Any]) -> Iterator[Check]:
     """The endpoints, and ten judgements through those that work."""
     if not client.llm_judge_model:
         yield Check("judge", "warn", "no judge given", "pass --llm_judge_model and --api_base to have it tried")
@@ -95,7 +95,7 @@ def _judge(client: ClientConfig, name: str, options: Mapping[str, Any]) -> Itera
         return
     yield from map(_endpoint, reports)
     if not reports or any(report.state == "ready" for report in reports):
-        yield run_sync(_judgements(client, name, options))
+        yield run_sync(_judgements(client, kind, options))
 
 
 def _endpoint(report: EndpointReport) -> Check:
@@ -106,16 +106,16 @@ def _endpoint(report: EndpointReport) -> Check:
     return Check("endpoint", "ok", f"{report.url} {served} ({1000 * report.latency_s:.0f} ms)")
 
 
-async def _judgements(client: ClientConfig, name: str, options: Mapping[str, Any]) -> Check:
+async def _judgements(client: ClientConfig, kind: type[Judge], options: Mapping[str, Any]) -> Check:
     try:
-        judge = await judge_class(name).from_options(options, client).settled()
+        judge = await kind.from_options(options, client).settled()
         proof = await prove(judge)
     except FlipError as error:
         return Check("judgements", "fail", str(error), "correct the option it names")
     except RequestFailed as error:
         return Check("judgements", "fail", f"{error.kind}: {error.detail}", "see the judge server's log")
     contract = judge.options().get("reply_contract")
-    return _judged(proof, f"{name}: ", f", contract {contract}" if contract is not None else "")
+    return _judged(proof, f"{kind.name}: ", f", contract {contract}" if contract is not None else "")
 
 
 def _judged(proof: Proof, name: str, contract: str) -> Check:

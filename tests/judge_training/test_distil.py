@@ -32,7 +32,8 @@ def inferred(body: dict[str, Any]) -> str:
 
 @pytest.fixture
 def server(judge_double: Any) -> JudgeDouble:
-    return judge_double(reply=inferred)  # type: ignore[no-any-return]
+    double: JudgeDouble = judge_double(reply=inferred)
+    return double
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> str:
