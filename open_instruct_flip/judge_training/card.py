@@ -37,6 +37,7 @@ class Outcome:
         num_rows: Rows of the data.
         dropped: How many were left out, by reason.
         inferred_by: Models that have inferred instructions of the data.
+        precision: Of the products.
         peak_memory_bytes: The most memory that this process, or the GPU, held.
     """
 
@@ -50,6 +51,7 @@ class Outcome:
     num_rows: int
     dropped: Mapping[str, int]
     inferred_by: Sequence[str]
+    precision: str
     peak_memory_bytes: int
 
 
@@ -124,7 +126,8 @@ def _made(config: JudgeTrainingConfig, benchmarks: tuple[str, ...], outcome: Out
     how = "all weights" if config.full else f"LoRA of rank {config.lora_rank} on all linear layers, merged"
     return (
         f"{how[0].upper()}{how[1:]}; learning rate {config.peak_learning_rate:g}, {config.batch_size} pairs a step, "
-        f"seed {config.seed}, target `{config.flip_target}`, negatives {config.negatives:g}. "
+        f"products in {outcome.precision}, seed {config.seed}, target `{config.flip_target}`, "
+        f"negatives {config.negatives:g}. "
         f"{f'Decontaminated against {against}.' if against else 'Not decontaminated.'} "
         f"Peak memory {outcome.peak_memory_bytes / 1e9:.1f} GB."
     )

@@ -13,6 +13,7 @@ LINE_UP = 16
 """Instructions in a line-up of the retrieval measure, the own one included."""
 
 Measure = Literal["f1", "retrieval", "likelihood_gain"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class JudgeTrainingConfig:
     packing: bool = field(default=False, metadata={"help": "Several pairs in one sequence; needs a GPU and flash-attn"})
     gradient_checkpointing: bool = field(default=False, metadata={"help": "Less memory, a third more time"})
     device: Literal["auto", "cpu"] = field(default="auto", metadata={"help": "Where to train; auto takes a GPU if any"})
+    precision: Precision = field(
+        default="auto",
+        metadata={"help": "Of the products; auto is bfloat16 on a GPU or a CPU with matrix units for it, else float32"},
+    )
     eval_every: int = field(default=50, metadata={"help": "Steps between measures and checkpoints"})
     patience: int = field(default=3, metadata={"help": "Measures without a better one after which training stops"})
     best_by: Measure = field(default="f1", metadata={"help": "The measure that says which checkpoint is kept"})

@@ -13,7 +13,7 @@ ACTIVATIONS_PER_LAYER = 34
 """Bytes per token and hidden unit in 16 bits (Korthikanti et al. 2022, arXiv 2205.05198), attention scores aside."""
 
 
-def check_memory(model_config: Any, config: JudgeTrainingConfig, longest: int, *, gpu: bool) -> float:
+def check_memory(model_config: Any, config: JudgeTrainingConfig, longest: int, *, gpu: bool, bfloat16: bool) -> float:
     """The estimated need in bytes.
 
     Args:
@@ -21,11 +21,13 @@ def check_memory(model_config: Any, config: JudgeTrainingConfig, longest: int, *
         config: The training's options.
         longest: Tokens of the longest example.
         gpu: Whether a GPU trains.
+        bfloat16: Whether products are made in bfloat16.
 
     Raises:
         UsageError: There is less free memory than that.
     """
-    needed, free = needed_bytes(model_config, config, longest, gpu=gpu), free_bytes(gpu=gpu)
+    needed = needed_bytes(model_config, config, longest, gpu=gpu, bfloat16=bfloat16)
+    free = free_bytes(gpu=gpu)
     if needed > free:
         raise UsageError(
             f"training {config.base} takes about {needed / GB:.1f} GB of memory, and {free / GB:.1f} GB are free: "
@@ -34,7 +36,7 @@ def check_memory(model_config: Any, config: JudgeTrainingConfig, longest: int, *
     return needed
 
 
-def needed_bytes(model_config: Any, config: JudgeTrainingConfig, longest: int, *, gpu: bool) -> float:
+def needed_bytes(model_config: Any, config: JudgeTrainingConfig, longest: int, *, gpu: bool, bfloat16: bool) -> float:
     """Weights, gradients, Adam's two moments in 32 bits, and the activations of one batch on the device."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -44,9 +46,9 @@ def needed_bytes(model_config: Any, config: JudgeTrainingConfig, longest: int, *
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     adapters = config.lora_rank * sum(m.in_features + m.out_features for m in linear)
     trained = model.num_parameters() if config.full else adapters
-    width = 2 if gpu and not config.full else 4
+    width = 2 if gpu and bfloat16 and not config.full else 4
     text = model_config.get_text_config()
-    per_token = text.num_hidden_layers * text.hidden_size * ACTIVATIONS_PER_LAYER * (1 if gpu else 2)
+    per_token = text.num_hidden_layers * text.hidden_size * ACTIVATIONS_PER_LAYER * (1 if bfloat16 else 2)
     if config.gradient_checkpointing:
         per_token /= text.num_hidden_layers
     weights = model.num_parameters() * width + trained * (12 if config.full else 16)

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from open_instruct_flip.hardware import cpu_features
 from open_instruct_flip.serve.config import Backend, ServerConfig
 
 # Without these limits `transformers serve` takes 14 GB for a model of a million parameters.
@@ -54,13 +55,10 @@ def _transformers(model: str, _: Path | None, config: ServerConfig) -> list[str]
     return command + (["--dtype", "float32", *_SMALL_CACHE] if device == "cpu" else [])
 
 
-def _cpu_knows_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def _cpu_knows_bfloat16() -> bool:
     """Whether the CPU multiplies in bfloat16, most models' type; where it does not, float32 is many times faster."""
-    try:
-        words = set(cpuinfo.read_text("utf-8", "replace").split())
-    except OSError:
-        return True
-    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+    features = cpu_features()
+    return features is None or not features.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _has_cuda() -> bool:

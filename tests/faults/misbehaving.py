@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -134,6 +136,18 @@ def resets(after: bytes = b"") -> Behaviour:
             await asyncio.sleep(0.05)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
+
+    return behave
+
+
+def tires(after_s: float) -> Behaviour:
+    """Answer, and reset a connection that has lain idle for longer when its next request comes."""
+    answered: dict[asyncio.StreamWriter, float] = {}
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        is_tired = time.monotonic() - answered.get(writer, math.inf) > after_s
+        await (resets() if is_tired else answers())(writer)
+        answered[writer] = time.monotonic()
 
     return behave
 

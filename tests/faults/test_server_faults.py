@@ -19,6 +19,7 @@ from misbehaving import (
     http,
     resets,
     sends,
+    tires,
     trickles,
 )
 
@@ -117,6 +118,15 @@ async def test_no_answer_in_time_is_a_timeout(transport, behaviour):
         reward = await judged(server.url, transport, timeout_s=0.5, max_attempts=2)
     assert (reward.error, reward.score, reward.usage.requests) == (FailureKind.TIMEOUT, None, 2)
     assert "0.5 s" in reward.detail
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_no_connection_is_used_that_a_server_is_about_to_close(transport):
+    async with MisbehavingJudge(then=tires(after_s=4)) as server, make_judge(server.url, transport) as asked:
+        await asked.score(CONVERSATION, [RESPONSE])
+        await asyncio.sleep(4.2)
+        (reward,) = await asked.score(CONVERSATION, [RESPONSE])
+    assert reward.usage.requests == 1
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

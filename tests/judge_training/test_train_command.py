@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.compare.sources import read_any
-from open_instruct_flip.judge_training import memory
+from open_instruct_flip.judge_training import memory, train
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 from open_instruct_flip.judge_training.lessons import Prompts
 from open_instruct_flip.judge_training.measures import HeldOut
@@ -70,9 +70,10 @@ def test_all_weights_are_trained_by_full_on_pairs_that_a_teacher_inferred(rows, 
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(json.dumps(row | {"inferred_by": "hosted_vllm/big"}) + "\n" for row in rows))
     given = arguments(str(data), tmp_path / "run", "--full", "--learning_rate", "1e-2", "--eval_every", "9")
-    assert run(given) == 0
+    assert run([*given, "--precision", "bfloat16"]) == 0
     card = (tmp_path / "run" / "judge" / "README.md").read_text()
     assert "Instructions in the data were inferred by `hosted_vllm/big`" in card
+    assert "products in bfloat16" in card
     before, after = weights(model_path("judge")), weights(tmp_path / "run" / "judge")
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before)
@@ -155,11 +156,31 @@ def test_a_folder_with_something_else_in_it_is_left_alone(data, tmp_path, capsys
     assert (tmp_path / "notes.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("precision", "gpu", "features", "bfloat16"),
+    [
+        ("auto", False, {"amx_bf16", "avx512_bf16"}, True),
+        ("auto", False, {"avx512_bf16"}, False),
+        ("auto", False, None, False),
+        ("float32", False, {"amx_bf16"}, False),
+        ("bfloat16", False, None, True),
+        ("auto", True, None, True),
+        ("float32", True, None, False),
+    ],
+)
+def test_products_are_in_bfloat16_where_the_device_makes_them_so_or_it_is_asked_for(
+    precision, gpu, features, bfloat16, config, monkeypatch
+):
+    monkeypatch.setattr(train, "cpu_features", lambda: features)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert train._bfloat16(replace(config, precision=precision), gpu=gpu) == bfloat16
+
+
 def test_more_weights_and_longer_batches_need_more_memory(config):
     base = AutoConfig.from_pretrained(config.base)
 
     def need(longest=500, **options):
-        return memory.needed_bytes(base, replace(config, **options), longest, gpu=False)
+        return memory.needed_bytes(base, replace(config, **options), longest, gpu=False, bfloat16=False)
 
     parameters = AutoModelForCausalLM.from_pretrained(config.base).num_parameters()
     assert need(longest=0, full=True) == pytest.approx(1.2 * 16 * parameters, rel=0.01)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from open_instruct_flip.hardware import cpu_features
 from open_instruct_flip.serve import command
 from open_instruct_flip.serve.config import ServerConfig
 
@@ -19,10 +20,8 @@ def test_a_cpu_without_bfloat16_is_served_in_float32(
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"model name : some\n{flags}\n")
-    known_here = command._cpu_knows_bfloat16(cpuinfo)
-    assert known_here == known
     monkeypatch.setattr(command, "_has_cuda", lambda: False)
-    monkeypatch.setattr(command, "_cpu_knows_bfloat16", lambda: known_here)
+    monkeypatch.setattr(command, "cpu_features", lambda: cpu_features(cpuinfo))
     config = ServerConfig()
     line = command.server_command("vllm", "judge", None, config, 8001)
     assert ("--dtype" in line) == (not known)
