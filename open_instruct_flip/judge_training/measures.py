@@ -16,7 +16,7 @@ from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.likelihood import NO_RESPONSE
 from open_instruct_flip.similarity.f1 import f1_score
 
-PROMPTS_AT_ONCE = 8
+PROMPTS_AT_ONCE = 16
 MEASURES = {
     "f1": "token F1 of the inferred and the true instruction, the reply opened by the server",
     "retrieval": f"how often the own instruction is the nearest of {LINE_UP}; a tie of k counts 1/k",

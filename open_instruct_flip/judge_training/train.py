@@ -26,7 +26,7 @@ from open_instruct_flip.judge_training.card import Outcome, model_card
 from open_instruct_flip.judge_training.config import LINE_UP, JudgeTrainingConfig
 from open_instruct_flip.judge_training.folder import CARD, CHECKPOINTS, JUDGE, training_folder
 from open_instruct_flip.judge_training.follow import Follower
-from open_instruct_flip.judge_training.lessons import NO_ROOM, Lesson, Prompts, fitted, lessons
+from open_instruct_flip.judge_training.lessons import IGNORED, NO_ROOM, Lesson, Prompts, fitted, lessons
 from open_instruct_flip.judge_training.measures import HeldOut
 from open_instruct_flip.judge_training.memory import check_memory
 from open_instruct_flip.judge_training.negatives import negatives
@@ -35,11 +35,22 @@ from open_instruct_flip.rows.files import RowSource
 
 
 class JudgeTrainer(SFTTrainer):
-    """SFTTrainer whose evaluation measures the judge as well; see `SFTTrainer` for the other arguments."""
+    """SFTTrainer whose evaluation measures the judge as well; see `SFTTrainer` for the other arguments.
+
+    The vocabulary is scored where a reply stands and nowhere else. TRL does so on GPUs alone; on a CPU the other
+    positions took more time than all layers of a small model.
+    """
 
     def __init__(self, *, heldout: HeldOut, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._heldout = heldout
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        following = inputs["labels"][:, 1:]
+        kept = (following != IGNORED).any(0).nonzero()[:, 0]
+        labels = following[:, kept]
+        inputs = {**inputs, "labels": labels, "shift_labels": labels, "logits_to_keep": kept}
+        return transformers.Trainer.compute_loss(self, model, inputs, *arguments, **options)
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         output = super().evaluation_loop(*arguments, **options)

@@ -9,7 +9,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.compare.sources import read_any
@@ -64,6 +66,31 @@ def likelihood_gain(folder, data):
     heldout = draw_pairs(RowSource.find(data).rows(), config).heldout
     judge = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return HeldOut(heldout, prompts, config).measure(judge)["likelihood_gain"]
+
+
+def test_the_loss_of_a_batch_is_the_models_own(data, tmp_path, config):
+    prompts = Prompts(AutoTokenizer.from_pretrained(config.base), config)
+    pairs = draw_pairs(RowSource.find(data).rows(), replace(config, num_pairs=16)).train[:5]
+    examples = [prompts.inference(pair).columns() for pair in pairs]
+    model = AutoModelForCausalLM.from_pretrained(config.base, dtype=torch.float32)
+    options = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": []}
+    trainer = train.JudgeTrainer(
+        heldout=None,
+        model=model,
+        args=SFTConfig(output_dir=str(tmp_path), **options),
+        train_dataset=Dataset.from_list(examples),
+        processing_class=prompts.tokenizer,
+    )
+    batch = trainer.data_collator(examples)
+    gradients = []
+    for loss in (trainer.compute_loss(model, dict(batch)), model(**batch).loss):
+        model.zero_grad()
+        loss.backward()
+        gradients.append([loss.detach(), *(weight.grad.clone() for weight in model.parameters())])
+    torch.testing.assert_close(*gradients)
+    tokens = (batch["labels"] != -100).sum()
+    half = trainer.compute_loss(model, dict(batch), num_items_in_batch=2 * tokens)
+    torch.testing.assert_close(half.detach(), gradients[0][0] / 2)
 
 
 def test_all_weights_are_trained_by_full_on_pairs_that_a_teacher_inferred(rows, tmp_path):
