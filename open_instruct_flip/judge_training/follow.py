@@ -40,14 +40,14 @@ class Follower(TrainerCallback):
             self._history.log(state.global_step, heldout_loss=logs.get("eval_loss"), **measured)
             self._say(f"step {state.global_step}/{state.max_steps}: " + _figures(measured))
         elif "loss" in logs:
-            rate = self._tokens_per_s(logs)
+            rate = self._tokens_per_s(state.num_input_tokens_seen)
             self._history.log(state.global_step, tokens_per_s=rate, **{name: logs.get(name) for name in LOGGED})
             speed = "" if rate is None else f", {rate:.0f} tokens/s"
             self._say(f"step {state.global_step}/{state.max_steps}: loss {logs['loss']:.3f}{speed}")
 
-    def _tokens_per_s(self, logs: Mapping[str, float]) -> float | None:
+    def _tokens_per_s(self, num_tokens: int) -> float | None:
         """Tokens trained on per second since the last time; None at first, and where measuring lay between."""
-        now, before = (time.monotonic(), logs.get("num_tokens", 0)), self._seen
+        now, before = (time.monotonic(), num_tokens), self._seen
         self._seen = now
         return None if before is None else (now[1] - before[1]) / (now[0] - before[0])
 

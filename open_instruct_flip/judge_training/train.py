@@ -244,6 +244,7 @@ def _arguments(config: JudgeTrainingConfig, base: Base) -> SFTConfig:
         use_cpu=not base.gpu,
         dataloader_pin_memory=base.gpu,
         logging_steps=min(10, config.eval_every),
+        include_num_input_tokens_seen="non_padding",
         eval_strategy="steps",
         eval_steps=config.eval_every,
         save_strategy="steps",

@@ -96,8 +96,11 @@ def test_the_loss_of_a_batch_is_the_models_own(data, tmp_path, config):
 def test_all_weights_are_trained_by_full_on_pairs_that_a_teacher_inferred(rows, tmp_path):
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(json.dumps(row | {"inferred_by": "hosted_vllm/big"}) + "\n" for row in rows))
-    given = arguments(str(data), tmp_path / "run", "--full", "--learning_rate", "1e-2", "--eval_every", "9")
-    assert run([*given, "--precision", "bfloat16"]) == 0
+    given = arguments(str(data), tmp_path / "run", "--full", "--learning_rate", "1e-2", "--eval_every", "30")
+    assert run([*given, "--precision", "bfloat16", "--epochs", "12"]) == 0
+    curve = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    (rate,) = [row["tokens_per_s"] for row in curve if row.get("tokens_per_s") is not None]
+    assert rate > 1
     card = (tmp_path / "run" / "judge" / "README.md").read_text()
     assert "Instructions in the data were inferred by `hosted_vllm/big`" in card
     assert "products in bfloat16" in card
