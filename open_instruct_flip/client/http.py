@@ -16,7 +16,7 @@ MAX_ANSWER_BYTES = 8 * 2**20
 """Longer answers are refused: 512 tokens are a few kilobytes, log-probabilities of a long prompt a few megabytes."""
 KEEP_ALIVE_S = 3.0
 """Seconds that an unused connection is kept. vLLM's and most Python servers close theirs after 5, and a request that
-meets the closing is reset: 3% of them were, on a busy server, where ours were kept for longer."""
+meets the closing is reset, which has to be sent again: docs/verification.md has figures."""
 
 
 def open_session() -> aiohttp.ClientSession:
