@@ -18,6 +18,7 @@ REASONS = {
     "contaminated": "shares a run of words with a benchmark",
     "copied": "the response holds its instruction word for word",
     "duplicate": "repeats another row's instruction",
+    "held_out": "has an instruction that is measured on",
     "too_long": "too long, also with the response's middle cut out",
 }
 
@@ -37,6 +38,7 @@ class Outcome:
         num_rows: Rows of the data.
         dropped: How many were left out, by reason.
         inferred_by: Models that have inferred instructions of the data.
+        heldout_inferred_by: Models that have inferred instructions which are measured on.
         precision: Of the products.
         peak_memory_bytes: The most memory that this process, or the GPU, held.
     """
@@ -51,6 +53,7 @@ class Outcome:
     num_rows: int
     dropped: Mapping[str, int]
     inferred_by: Sequence[str]
+    heldout_inferred_by: Sequence[str]
     precision: str
     peak_memory_bytes: int
 
@@ -77,7 +80,8 @@ flip serve judge PATH/TO/THIS/FOLDER
 
 {measures_table(outcome)}
 
-{outcome.num_heldout} held-out pairs, whose instructions were not trained on; ± is one standard error.
+{outcome.num_heldout} held-out pairs{_heldout_from(config)}, whose instructions were not trained on;
+± is one standard error.
 Step {outcome.best_step} of {outcome.num_steps} was kept, the best by {config.best_by};
 the best of several measures is a little too good by chance alone.
 
@@ -90,11 +94,19 @@ The licence above is that of the data, as it was given; the base model's own hol
 
 
 def _teachers(outcome: Outcome) -> str:
-    """Whose inferences the data's instructions are, held-out ones included."""
-    if not outcome.inferred_by:
-        return ""
-    models = ", ".join(f"`{model}`" for model in outcome.inferred_by)
-    return f"\nInstructions in the data were inferred by {models}, also those that it is measured on."
+    """Whose inferences the instructions are."""
+    return "".join(
+        f"\n{whose} were inferred by {', '.join(f'`{model}`' for model in models)}."
+        for whose, models in (
+            ("Instructions in the data", outcome.inferred_by),
+            ("Instructions that it is measured on", outcome.heldout_inferred_by),
+        )
+        if models
+    )
+
+
+def _heldout_from(config: JudgeTrainingConfig) -> str:
+    return f" of `{config.heldout_data}`" if config.heldout_data else ""
 
 
 def measures_table(outcome: Outcome) -> str:

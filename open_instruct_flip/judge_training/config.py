@@ -27,6 +27,9 @@ class JudgeTrainingConfig:
     split: str = field(default="train", metadata={"help": "Split of a folder or hub dataset"})
     num_pairs: int = field(default=10_000, metadata={"help": "Pairs to train on at most, drawn with --seed"})
     heldout: int = field(default=128, metadata={"help": "Pairs to measure on, whose instructions are not trained on"})
+    heldout_data: str = field(
+        default="", metadata={"help": "Chat data to draw those from, of the kind that will be judged; else from DATA"}
+    )
     seed: int = field(default=1, metadata={"help": "Seed of the draw and of the training"})
     flip_target: Target = field(
         default="last_user",

@@ -16,7 +16,8 @@ from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.likelihood import NO_RESPONSE
 from open_instruct_flip.similarity.f1 import f1_score
 
-PROMPTS_AT_ONCE = 16
+TOKENS_AT_ONCE = 16_384
+"""Tokens of prompts and replies that are generated together: what 16 of the default `--max_length` come to."""
 MEASURES = {
     "f1": "token F1 of the inferred and the true instruction, the reply opened by the server",
     "retrieval": f"how often the own instruction is the nearest of {LINE_UP}; a tie of k counts 1/k",
@@ -88,31 +89,41 @@ class HeldOut:
 
     def _replies(self, model: Any, prompts: Sequence[str]) -> list[str]:
         """Greedy replies, in the order of the prompts; those of like length are generated together."""
-        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-        found = dict(zip(order, self._generate(model, [prompts[number] for number in order]), strict=True))
+        ids = self._tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        order = sorted(range(len(prompts)), key=lambda number: len(ids[number]))
+        lengths = [len(ids[number]) + self._max_reply_tokens for number in order]
+        found: dict[int, str] = {}
+        for part in _parts(lengths):
+            numbers = order[part]
+            replies = self._generate(model, [ids[number] for number in numbers])
+            found.update(zip(numbers, replies, strict=True))
         return [found[number] for number in range(len(prompts))]
 
-    def _generate(self, model: Any, prompts: Sequence[str]) -> Iterator[str]:
+    def _generate(self, model: Any, prompts: Sequence[list[int]]) -> list[str]:
         tokenizer = self._tokenizer
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            inputs = tokenizer(
-                list(prompts[start : start + PROMPTS_AT_ONCE]),
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-                add_special_tokens=False,
-                return_token_type_ids=False,
-            ).to(model.device)
-            output = model.generate(
-                **inputs,
-                max_new_tokens=self._max_reply_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            yield from tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        inputs = tokenizer.pad({"input_ids": list(prompts)}, padding_side="left", return_tensors="pt").to(model.device)
+        output = model.generate(
+            **inputs,
+            max_new_tokens=self._max_reply_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        replies: list[str] = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return replies
+
+
+def _parts(lengths: Sequence[int]) -> Iterator[slice]:
+    """Runs of ascending lengths that hold at most `TOKENS_AT_ONCE` when padded to their longest; at least one each."""
+    start = 0
+    for end, length in enumerate(lengths):
+        if end > start and (end - start + 1) * length > TOKENS_AT_ONCE:
+            yield slice(start, end)
+            start = end
+    if lengths:
+        yield slice(start, len(lengths))
 
 
 def _mean_logprob(model: Any, lesson: Lesson) -> float:

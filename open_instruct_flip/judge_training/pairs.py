@@ -8,11 +8,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from open_instruct_flip.conversation import Message, Target, hide_instruction
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judge_training.config import JudgeTrainingConfig
+from open_instruct_flip.judge_training.config import LINE_UP, JudgeTrainingConfig
 from open_instruct_flip.rows.files import Row
 from open_instruct_flip.rows.shapes import BadRowError, read_group
 from open_instruct_flip.similarity.f1 import is_scorable
@@ -42,6 +42,7 @@ class Draw:
         num_rows: Rows that were read.
         dropped: How many of them were left out, by reason.
         inferred_by: Models that have inferred instructions of rows; none where all were written for their responses.
+        heldout_inferred_by: The same of the data that `heldout` is from.
     """
 
     train: list[Pair] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Draw:
     num_rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     inferred_by: set[str] = field(default_factory=set)
+    heldout_inferred_by: set[str] = field(default_factory=set)
 
     def digest(self) -> str:
         """Equal for equal pairs in equal order."""
@@ -57,7 +59,10 @@ class Draw:
 
 
 def draw_pairs(
-    rows: Iterable[Row], config: JudgeTrainingConfig, contaminated: Callable[[str], bool] | None = None
+    rows: Iterable[Row],
+    config: JudgeTrainingConfig,
+    contaminated: Callable[[str], bool] | None = None,
+    heldout_rows: Iterable[Row] | None = None,
 ) -> Draw:
     """Read rows, draw `num_pairs` of the pairs in them, and hold some out.
 
@@ -68,6 +73,7 @@ def draw_pairs(
         rows: Rows in the shapes of `rows.shapes.read_group`.
         config: Of its options, those on pairs.
         contaminated: Whether a text stands in a benchmark; rows with such a user turn are left out.
+        heldout_rows: Rows to measure on, in place of some of `rows`. Rows with one of their instructions are left out.
 
     Raises:
         UsageError: A row fits no known shape and is not to be skipped, no row holds a response, most responses hold
@@ -75,19 +81,16 @@ def draw_pairs(
     """
     draw = Draw()
     pairs = _distinct(_read(rows, config, contaminated, draw), config.flip_target, draw)
-    wanted = config.num_pairs + config.heldout
-    drawn = heapq.nsmallest(wanted, pairs, key=lambda pair: _key(f"{config.seed}", pair.instruction, pair.response))
-    _check(draw, len(drawn))
-    instructions = list(dict.fromkeys(spoken(pair.instruction) for pair in drawn))
-    if len(instructions) < 2 * config.heldout:
-        raise UsageError(
-            f"{len(instructions)} different instructions are left of {draw.num_rows} rows, too few to hold "
-            f"{config.heldout} out: give more data or a smaller --heldout"
-        )
-    of_instruction = {spoken(pair.instruction): pair for pair in reversed(drawn)}
-    held = instructions[: config.heldout]
-    draw.heldout = [of_instruction[instruction] for instruction in held]
-    draw.train = [pair for pair in drawn if spoken(pair.instruction) not in set(held)][: config.num_pairs]
+    if heldout_rows is None:
+        drawn = _drawn(pairs, config.num_pairs + config.heldout, config.seed)
+        _check(draw, len(drawn))
+        draw.heldout, draw.heldout_inferred_by = _held_out(drawn, draw, config), draw.inferred_by
+    else:
+        _measured_on(heldout_rows, config, draw)
+        drawn = _drawn(_kept_away(pairs, draw), config.num_pairs, config.seed)
+        _check(draw, len(drawn))
+    held = {spoken(pair.instruction) for pair in draw.heldout}
+    draw.train = [pair for pair in drawn if spoken(pair.instruction) not in held][: config.num_pairs]
     return draw
 
 
@@ -104,6 +107,54 @@ def spoken(text: str) -> str:
 def is_copied(instruction: str, response: str) -> bool:
     """Whether a response holds an instruction word for word."""
     return f" {spoken(instruction)} " in f" {spoken(response)} "
+
+
+def _drawn(pairs: Iterable[Pair], count: int, seed: int) -> list[Pair]:
+    return heapq.nsmallest(count, pairs, key=lambda pair: _key(f"{seed}", pair.instruction, pair.response))
+
+
+def _one_each(drawn: Iterable[Pair]) -> list[Pair]:
+    """The first pair of each instruction."""
+    first: dict[str, Pair] = {}
+    for pair in drawn:
+        first.setdefault(spoken(pair.instruction), pair)
+    return list(first.values())
+
+
+def _held_out(drawn: list[Pair], draw: Draw, config: JudgeTrainingConfig) -> list[Pair]:
+    """Pairs of the data itself to measure on."""
+    different = _one_each(drawn)
+    if len(different) < 2 * config.heldout:
+        raise UsageError(
+            f"{len(different)} different instructions are left of {draw.num_rows} rows, too few to hold "
+            f"{config.heldout} out: give more data or a smaller --heldout"
+        )
+    return different[: config.heldout]
+
+
+def _measured_on(rows: Iterable[Row], config: JudgeTrainingConfig, draw: Draw) -> None:
+    """Draw the pairs to measure on from other data."""
+    other = Draw()
+    # How much inferences agree says what is good to learn from.
+    pairs = _read(rows, replace(config, min_agreement=0.0), None, other)
+    # A system prompt may stand in any number of conversations.
+    draw.heldout = _drawn(_one_each(pairs), config.heldout, config.seed)
+    draw.heldout_inferred_by = other.inferred_by
+    if len(draw.heldout) < LINE_UP:
+        raise UsageError(
+            f"--heldout_data {config.heldout_data} has {len(draw.heldout)} pairs of different instructions in its "
+            f"{other.num_rows} rows, where {LINE_UP} are needed"
+        )
+
+
+def _kept_away(pairs: Iterable[Pair], draw: Draw) -> Iterator[Pair]:
+    """The pairs whose instruction is not measured on."""
+    held = {spoken(pair.instruction) for pair in draw.heldout}
+    for pair in pairs:
+        if spoken(pair.instruction) in held:
+            draw.dropped["held_out"] += 1
+        else:
+            yield pair
 
 
 def _read(
@@ -184,6 +235,8 @@ def _check(draw: Draw, left: int) -> None:
     """Refuse data that holds nothing to learn, or the wrong thing."""
     if draw.num_rows == 0:
         raise UsageError("the data holds no rows")
+    if draw.dropped["held_out"] and not left:
+        raise UsageError(f"no instruction of the {draw.num_rows} rows but those of --heldout_data is left to learn")
     if draw.dropped["no_response"] == draw.num_rows - draw.dropped["bad_row"]:
         raise UsageError(
             f"none of the {draw.num_rows} rows holds a response; a judge learns from rows with `response`, `output` or "

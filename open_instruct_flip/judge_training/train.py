@@ -111,7 +111,8 @@ def train_judge(
     """
     base = _base(config)
     prompts = Prompts(base.tokenizer, config)
-    draw = draw_pairs(RowSource.find(data, config.split).rows(), config, contaminated)
+    elsewhere = RowSource.find(config.heldout_data, config.split).rows() if config.heldout_data else None
+    draw = draw_pairs(RowSource.find(data, config.split).rows(), config, contaminated, elsewhere)
     heldout, taught = _fit(draw, prompts, config)
     examples = lessons(taught, prompts, config.likelihood_share, config.seed)
     longest = max(len(lesson.ids) for lesson in examples)
@@ -297,6 +298,7 @@ def _outcome(trainer: JudgeTrainer, measured: HeldOut, draw: Draw, num_examples:
         num_rows=draw.num_rows,
         dropped=dict(draw.dropped),
         inferred_by=sorted(draw.inferred_by),
+        heldout_inferred_by=sorted(draw.heldout_inferred_by),
         precision="bfloat16" if base.bfloat16 else "float32",
         peak_memory_bytes=_peak_memory(base.gpu),
     )

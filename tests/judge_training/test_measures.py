@@ -1,12 +1,14 @@
 """The held-out measures, on the local judge that ships."""
 
 import math
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from open_instruct_flip.judge_training import measures
 from open_instruct_flip.judge_training.lessons import Prompts
 from open_instruct_flip.judge_training.measures import LINE_UP, HeldOut
 from open_instruct_flip.judge_training.pairs import Pair
@@ -44,3 +46,27 @@ def test_baselines_without_a_model(prompts, config):
 def test_a_tie_of_k_counts_one_kth(prompts, config):
     pairs = [Pair((), "nothing in common", f"w{n} x{n}") for n in range(LINE_UP)]
     assert HeldOut(pairs, prompts, config).baselines()["the response itself"]["retrieval"] == 1 / LINE_UP
+
+
+def test_what_is_generated_together_does_not_change_a_reply(tokenizer, config, rows, monkeypatch):
+    config = replace(config, max_reply_tokens=8)
+    pairs = [Pair((), row["response"][: 20 + 40 * number], row["prompt"]) for number, row in enumerate(rows[:LINE_UP])]
+    model = AutoModelForCausalLM.from_pretrained(model_path("judge"), dtype=torch.float32)
+    heldout = HeldOut(pairs, Prompts(tokenizer, config), config)
+    together = heldout.measure(model)
+    monkeypatch.setattr(measures, "TOKENS_AT_ONCE", 1)
+    assert heldout.measure(model) == pytest.approx(together)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ([], []),
+        ([20], [[20]]),
+        ([1, 2, 3, 4, 20], [[1, 2, 3], [4], [20]]),
+        ([2, 2, 2, 2, 2, 2], [[2, 2, 2, 2, 2], [2]]),
+    ],
+)
+def test_parts_hold_so_many_tokens_when_padded(lengths, parts, monkeypatch):
+    monkeypatch.setattr(measures, "TOKENS_AT_ONCE", 10)
+    assert [lengths[part] for part in measures._parts(lengths)] == parts

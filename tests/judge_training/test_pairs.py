@@ -26,6 +26,36 @@ def test_no_heldout_instruction_is_trained_on(rows, config):
     assert draw.dropped == {"duplicate": 60}
 
 
+def test_what_is_measured_on_can_come_from_other_data(rows, config):
+    own, other = rows[:30], rows[20:]
+    again = {**other[0], "response": "Another answer."}
+    draw = draw_pairs(numbered(own), replace(config, heldout=30), heldout_rows=numbered([*other, again]))
+    held = {pair.instruction for pair in draw.heldout}
+    given = {row["prompt"] for row in own}
+    assert len(held) == 30 == len(draw.heldout)
+    assert held <= {row["prompt"] for row in other}
+    assert {pair.instruction for pair in draw.train} == given - held
+    assert draw.dropped == {"held_out": len(given & held)}
+    assert given & held
+
+
+def test_agreement_says_what_to_learn_from_and_not_what_to_measure_on(rows, config):
+    inferred = [{**row, "agreement": 0.9, "inferred_by": "teacher"} for row in rows[:20]]
+    draw = draw_pairs(numbered(inferred), replace(config, min_agreement=0.5), heldout_rows=numbered(rows[20:]))
+    assert (len(draw.train), len(draw.heldout)) == (20, 16)
+    assert (draw.inferred_by, draw.heldout_inferred_by) == ({"teacher"}, set())
+
+
+def test_too_little_to_measure_on_or_to_learn_from_is_refused(rows, config):
+    config = replace(config, heldout_data="tests.jsonl")
+    with pytest.raises(
+        UsageError, match=r"--heldout_data tests\.jsonl has 15 pairs of different instructions in its 15"
+    ):
+        draw_pairs(numbered(rows), config, heldout_rows=numbered(rows[:15]))
+    with pytest.raises(UsageError, match="no instruction of the 16 rows but those of"):
+        draw_pairs(numbered(rows[:16]), config, heldout_rows=numbered(rows[:16]))
+
+
 def test_the_draw_depends_on_the_seed_and_not_on_the_order_of_rows(rows, config):
     config = replace(config, num_pairs=20)
     draw = draw_pairs(numbered(rows), config)

@@ -103,10 +103,24 @@ def test_all_weights_are_trained_by_full_on_pairs_that_a_teacher_inferred(rows, 
     assert rate > 1
     card = (tmp_path / "run" / "judge" / "README.md").read_text()
     assert "Instructions in the data were inferred by `hosted_vllm/big`" in card
+    assert "Instructions that it is measured on were inferred by `hosted_vllm/big`" in card
     assert "products in bfloat16" in card
     before, after = weights(model_path("judge")), weights(tmp_path / "run" / "judge")
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_judge_is_measured_on_the_pairs_that_are_given_for_it(rows, tmp_path):
+    tests = tmp_path / "tests.jsonl"
+    tests.write_text("".join(json.dumps(row) + "\n" for row in rows[40:]))
+    inferred = [row | {"inferred_by": "hosted_vllm/big"} for row in rows[:40]]
+    learn = tmp_path / "pairs.jsonl"
+    learn.write_text("".join(json.dumps(row) + "\n" for row in inferred))
+    assert run(arguments(str(learn), tmp_path / "run", "--heldout_data", str(tests))) == 0
+    card = (tmp_path / "run" / "judge" / "README.md").read_text()
+    assert f"16 held-out pairs of `{tests}`, whose instructions were not trained on" in card
+    assert "Instructions in the data were inferred by `hosted_vllm/big`." in card
+    assert "measured on were inferred" not in card
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(data, tmp_path, capsys):
@@ -154,6 +168,7 @@ def without_template(tmp_path):
         (("--packing", "--device", "cpu"), "--packing needs a GPU"),
         (("--decontaminate", "nowhere.jsonl"), "no such file or folder: nowhere.jsonl"),
         (("--prompt_dir", "nowhere"), "--prompt_dir nowhere holds none of"),
+        (("--heldout_data", "nowhere.jsonl"), "no such file or folder: nowhere.jsonl"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(more, says, data, tmp_path, capsys):
