@@ -1,11 +1,13 @@
-"""Further judges from what `flip eval run` has kept: other normalisations of a run's likelihoods, mixtures of two runs.
+"""Further judges from what `flip eval run` has kept: normalisations, mixtures of two runs, rewards less the overlap.
 
     python benchmarks/rejudge.py normalise runs/llmbar-likelihood --data LLMBar
     python benchmarks/rejudge.py mix runs/rm_bench-flip runs/rm_bench-likelihood --data RM-Bench
+    python benchmarks/rejudge.py less_overlap runs/llmbar-flip --data LLMBar
 
 No model is asked. The rows of a likelihood judge hold the log-probability of each token with what is judged and, where
 it ran with `--normalise pmi`, without it: `mean` and `sum` come of the first alone. A mixture is the mean of the two
-runs' rewards, standardised in each group, as `--judge flip+likelihood` makes it.
+runs' rewards, standardised in each group, as `--judge flip+likelihood` makes it. `less_overlap` takes from each reward
+the token F1 of the response itself with its instruction, which a policy raises by repeating the instruction.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from open_instruct_flip.eval.run import scores_of
 from open_instruct_flip.judges.likelihood import Normalise, normalised
 from open_instruct_flip.judges.mixed import standardised
 from open_instruct_flip.rewards import ReadToken
+from open_instruct_flip.similarity.f1 import f1_score
 
 Row = dict[str, Any]
 SEED = 0
@@ -57,6 +60,15 @@ def mixture(groups: Sequence[Sequence[float] | None]) -> list[float] | None:
     return [fmean(values) for values in zip(*columns, strict=True)]
 
 
+def less_overlap(item: Item, group: Sequence[float] | None) -> list[float] | None:
+    """The rewards of a group, each less what its response's own words have; None where the judge failed."""
+    if group is None:
+        return None
+    return [
+        reward - f1_score(response, item.instruction).f1 for reward, response in zip(group, item.responses, strict=True)
+    ]
+
+
 def line(judge: str, benchmark: Benchmark, items: Sequence[Item], scores: Sequence[Any]) -> Row:
     """A judge's figures."""
     found = summarised(benchmark, items, scores, SEED)
@@ -69,7 +81,7 @@ def line(judge: str, benchmark: Benchmark, items: Sequence[Item], scores: Sequen
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["normalise", "mix"])
+    parser.add_argument("what", choices=["normalise", "mix", "less_overlap"])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--data", required=True, help="The benchmark's own data")
     parser.add_argument("--out", help="JSON file to write")
@@ -82,6 +94,11 @@ def main() -> None:
     if arguments.what == "mix":
         groups = zip(*(scores_of(rows, items)[0] for rows in runs.values()), strict=True)
         table.append(told("mixture", scores=[[mixture(group) for group in groups]]))
+    elif arguments.what == "less_overlap":
+        for name, rows in runs.items():
+            (groups,) = scores_of(rows, items)
+            less = [less_overlap(item, group) for item, group in zip(items, groups, strict=True)]
+            table.append(told(f"{name}, less the overlap", scores=[less]))
     else:
         ways: tuple[Normalise, ...] = ("pmi", "mean", "sum")
         table += [
