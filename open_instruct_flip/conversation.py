@@ -78,7 +78,8 @@ def with_instruction(
     """A conversation whose turn to be inferred reads `instruction`, where a trainer hands that over by itself.
 
     Args:
-        conversation: The policy's prompt, which may wrap the instruction in other words; or nothing.
+        conversation: The policy's prompt, which may wrap the instruction in other words; or nothing. What stands behind
+            its last user turn, such as a reference answer, is left out: that turn is the instruction's place.
         instruction: The exact instruction, such as an RLVR dataset's ground truth; None changes nothing.
         target: Which turn it is.
 
@@ -88,8 +89,9 @@ def with_instruction(
     """
     if instruction is None:
         return list(conversation)
+    users = [number for number, turn in enumerate(conversation) if turn["role"] == "user"]
+    asked = conversation[: users[-1] + 1] if users else conversation
     if target == "system":
-        others = [turn for turn in conversation if turn["role"] != "system"]
+        others = [turn for turn in asked if turn["role"] != "system"]
         return [{"role": "system", "content": instruction}, *others]
-    earlier = conversation[:-1] if conversation and conversation[-1]["role"] == "user" else conversation
-    return [*earlier, {"role": "user", "content": instruction}]
+    return [*(asked[:-1] if users else asked), {"role": "user", "content": instruction}]

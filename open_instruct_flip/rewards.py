@@ -50,6 +50,17 @@ REPLY_FAILURES = frozenset({FailureKind.UNREADABLE_REPLY, FailureKind.EMPTY_REPL
 """Failures of the reply, which a response may have brought about. What is in neither set is a fault of the input."""
 
 
+def precedence(kind: FailureKind) -> int:
+    """Which of several failures of one response decides what becomes of it: the one where this is lowest.
+
+    An unreachable judge is waited for, whatever its replies before were like; a failed call says nothing of the
+    response, which a reply that can't be read may.
+    """
+    if kind is FailureKind.UNREACHABLE:
+        return 0
+    return 1 if kind in REQUEST_FAILURES else 2
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens and requests that one reward took."""

@@ -39,7 +39,9 @@ def final_answer(response: str, *, opened: bool = False) -> str:
     return response[ends[-1] :].strip() if ends else ""
 
 
-def final_answer_in_tokens(tokenizer: Any, token_ids: Sequence[int], text: str, *, opened: bool = False) -> str:
+def final_answer_in_tokens(
+    tokenizer: Any, token_ids: Sequence[int], text: str, *, opened: bool = False, turn_start: str = ""
+) -> str:
     """`final_answer` of generated tokens, whose tags of thinking may be special tokens.
 
     Args:
@@ -47,14 +49,26 @@ def final_answer_in_tokens(tokenizer: Any, token_ids: Sequence[int], text: str, 
         token_ids: What the policy generated.
         text: What they are as text without special tokens, and the answer where they hold no thinking.
         opened: Whether the prompt's end had opened a thinking section.
+        turn_start: What the chat template starts the assistant's turns with, where the tokens are those of several
+            turns, the results of tools among them; `text` is then the last one's, whose answer is the answer.
     """
     tagged = tokenizer.decode(token_ids, skip_special_tokens=False)
+    if turn_start:
+        _, found, tagged = tagged.rpartition(turn_start)
+        if not found:
+            return final_answer(text, opened=opened)
     if not opened and not starts_thinking(tagged):
         return text
     answer = final_answer(tagged, opened=opened)
-    for token in tokenizer.all_special_tokens:
+    for token in _special_tokens(tokenizer):
         answer = answer.replace(token, "")
     return answer.strip()
+
+
+def _special_tokens(tokenizer: Any) -> set[str]:
+    """All that a decoding without special tokens leaves out: those that have a role, and those that have none."""
+    added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return {*tokenizer.all_special_tokens, *added}
 
 
 def opens_thinking(generation_prompt: str) -> bool:

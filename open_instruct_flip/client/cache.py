@@ -22,6 +22,8 @@ Identify = Callable[[str | None, float], Awaitable[str | None]]
 
 FILE_NAME = "replies.sqlite3"
 BUSY_TIMEOUT_S = 30.0
+IDENTITY_GOOD_FOR_S = 5.0
+"""How long after an endpoint's last answer it surely is the same server: one that loads a model takes longer."""
 UNKNOWN_FOR_S = 30.0
 """How long an endpoint that did not say which model it serves is not asked again."""
 
@@ -123,6 +125,7 @@ class CachingTransport:
         self._cache = cache
         self._identify = identify
         self._identities: dict[str | None, str] = {}
+        self._answered_at: dict[str | None, float] = {}
         self._unknown_until: dict[str | None, float] = {}
         self._asking: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -137,6 +140,7 @@ class CachingTransport:
         if kept is not None:
             return kept
         completion = await self._send(request, endpoint, timeout_s)
+        self._answered_at[endpoint] = time.monotonic()
         if self._identities.get(endpoint) == model:
             await self._cache.put(model, request, completion)
         return completion
@@ -151,6 +155,8 @@ class CachingTransport:
 
     async def _identity(self, endpoint: str | None, timeout_s: float) -> str | None:
         async with self._asking[endpoint]:  # hundreds of requests start at once
+            if time.monotonic() - self._answered_at.get(endpoint, 0.0) > IDENTITY_GOOD_FOR_S:
+                self._identities.pop(endpoint, None)
             if endpoint not in self._identities and time.monotonic() >= self._unknown_until.get(endpoint, 0.0):
                 # Half of the time is left for the request itself.
                 model = await self._identify(endpoint, timeout_s / 2)
@@ -158,6 +164,7 @@ class CachingTransport:
                     self._unknown_until[endpoint] = time.monotonic() + UNKNOWN_FOR_S
                 else:
                     self._identities[endpoint] = model
+                    self._answered_at[endpoint] = time.monotonic()
             return self._identities.get(endpoint)
 
     async def aclose(self) -> None:

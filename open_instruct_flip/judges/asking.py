@@ -14,9 +14,9 @@ from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig, ReplyConfig
 from open_instruct_flip.judges.contract import Contract, ReplyForm, settled
-from open_instruct_flip.judges.reply import UnreadableReply
+from open_instruct_flip.judges.reply import UnreadableReply, without_quotations
 from open_instruct_flip.judges.shortening import fitted
-from open_instruct_flip.rewards import FailureKind, Reward, Usage
+from open_instruct_flip.rewards import REQUEST_FAILURES, FailureKind, Reward, Usage
 
 Reading = TypeVar("Reading")
 
@@ -99,8 +99,14 @@ class Asked(Generic[Reading]):
 
 
 class ReplyJudge(Judge):
-    """A judge whose model writes a reply. `ask` sends a question and reads what comes back."""
+    """A judge whose model writes a reply. `ask` sends a question and reads what comes back.
 
+    Attributes:
+        writes_text: Whether a reply is running text, which may have words of the response in it; else it is a grade, a
+            choice or a list, and what it quotes of the response is not read.
+    """
+
+    writes_text: ClassVar[bool] = False
     config_class: ClassVar[type[JudgeConfig]] = ReplyConfig
     config: ReplyConfig
 
@@ -134,7 +140,9 @@ class ReplyJudge(Judge):
         if first.failure.get("error") not in _UNREAD:
             return first
         second = await self._ask_once(*question.again(contract))
-        return replace(first if second.failure else second, usage=first.usage + second.usage)
+        # Only a server that takes requests has refused the other form; other failed calls say nothing of the response.
+        lost = second.failure.get("error") in REQUEST_FAILURES - {FailureKind.REJECTED}
+        return replace(second if lost or not second.failure else first, usage=first.usage + second.usage)
 
     async def contract(self) -> Contract:
         """How this judge's replies are made readable: as configured, else as its server proves to keep.
@@ -201,7 +209,10 @@ class ReplyJudge(Judge):
         readings, unread = [], []
         for text, end in zip(completion.texts, completion.finish_reasons, strict=True):
             try:
-                readings.append(question.read(_reply(text, end, question.form, contract)))
+                reply = _reply(text, end, question.form, contract)
+                # A verdict that stands in a response is the response's, not the judge's.
+                own = reply if self.writes_text else without_quotations(reply, question.responses)
+                readings.append(question.read(own))
             except UnreadableReply as error:
                 unread.append(error)
         failure = {} if readings else self._unreadable(unread[0], completion)

@@ -85,6 +85,7 @@ class FlipJudge(ResponseJudge):
     config: FlipConfig
     sees_instruction = False
     infers_instruction = True
+    writes_text = True
     nothing_said = Reward(score=0.0, precision=0.0, recall=0.0, empty=True)
 
     def check(self) -> None:
@@ -129,8 +130,12 @@ class FlipJudge(ResponseJudge):
         instruction = hide_instruction(conversation, self.target).instruction
         warn_where_words_mislead(self.config.similarity, instruction)
         overlaps = [f1_score(inferred, instruction) for inferred in readings]
+        try:
+            likeness: dict[str, Any] = {"score": await self._likeness(readings, instruction, overlaps)}
+        except FloatingPointError as error:
+            likeness = {"error": FailureKind.SERVER_ERROR, "detail": str(error)}
         return {
-            "score": await self._likeness(readings, instruction, overlaps),
+            **likeness,
             "inferred_instruction": readings[0],
             "precision": fmean(o.precision for o in overlaps),
             "recall": fmean(o.recall for o in overlaps),

@@ -23,7 +23,7 @@ from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.judges.config import JudgeConfig
 from open_instruct_flip.judges.likelihood import logistic
-from open_instruct_flip.rewards import FailureKind, Reward, Usage
+from open_instruct_flip.rewards import FailureKind, Reward, Usage, precedence
 
 JOINT = "+"
 """Stands between the names of a mixed judge's parts."""
@@ -147,8 +147,9 @@ class MixedJudge(Judge):
     def _mixed(self, rewards: Sequence[Reward], mean: float | None) -> Reward:
         named = list(zip((part.name for part in self.parts), rewards, strict=True))
         if mean is None:
-            name, failed = next((name, reward) for name, reward in named if reward.score is None)
-            verdict: dict[str, Any] = {"error": failed.error, "detail": f"{name}: {failed.detail}"}
+            errors = [(name, reward.error, reward.detail) for name, reward in named if reward.error]
+            name, error, why = min(errors, key=lambda failure: precedence(failure[1]))
+            verdict: dict[str, Any] = {"error": error, "detail": f"{name}: {why}"}
         else:
             detail = ", ".join(f"{name} {reward.score:.4f}" for name, reward in named)
             verdict = {"score": logistic(mean), "detail": detail}

@@ -18,7 +18,7 @@ from open_instruct_flip.judges.contract import ReplyForm
 from open_instruct_flip.judges.group import GroupJudge, share_of_wins, split_usage
 from open_instruct_flip.judges.prompt import PromptFiles
 from open_instruct_flip.judges.reply import choice
-from open_instruct_flip.rewards import Reward, Usage
+from open_instruct_flip.rewards import FailureKind, Reward, Usage, precedence
 
 FILES = PromptFiles("pairwise", frozenset({"instruction", "response_a", "response_b"}), "llmjudge_pairwise_ranking")
 SCHEMA = {"winner": {"type": "string", "enum": ["A", "B", "tie"]}}
@@ -115,18 +115,27 @@ def _reward(response: int, answers: Sequence[_Answer], counts: Sequence[int]) ->
     """One response's reward from all answers, of which two in a row are the two orders of a pair."""
     mine = [answer for answer in answers if response in (answer.a, answer.b)]
     points: dict[int, float] = {}
-    unread: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
     for forth, back in zip(mine[::2], mine[1::2], strict=True):
         failures = [answer.asked.failure for answer in (forth, back) if answer.asked.failure]
-        unread += failures[:1]
-        if not failures:
+        if failures:
+            failed.append(min(failures, key=_precedence))
+        else:
             won = (forth.points_of_a() + 1.0 - back.points_of_a()) / 2
             points[forth.b if response == forth.a else forth.a] = won if response == forth.a else 1.0 - won
-    left_out = f"{len(unread)} of {len(mine) // 2} pairs left out: {unread[0]['detail']}" if unread else None
-    seen = _seen(response, mine) | {"detail": left_out}
-    if unread and not points:
-        return Reward(error=unread[0]["error"], **seen)
+    seen = _seen(response, mine)
+    if not failed:
+        return Reward(score=share_of_wins(response, counts, points), **seen)
+    told = min(failed, key=_precedence)
+    seen["detail"] = f"{len(failed)} of {len(mine) // 2} pairs left out: {told['detail']}"
+    # The group is compared again once the judge is back: the pairs that it had time for are no fair sample.
+    if not points or told["error"] is FailureKind.UNREACHABLE:
+        return Reward(error=told["error"], **seen)
     return Reward(score=share_of_wins(response, counts, points), **seen)
+
+
+def _precedence(failure: dict[str, Any]) -> int:
+    return precedence(failure["error"])
 
 
 def _seen(response: int, mine: Sequence[_Answer]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from open_instruct_flip.errors import FlipError
@@ -33,6 +33,8 @@ _TIE = _alone(r"(?:an? )?(?:tie|tied|draw|equal)")
 _RANKED = r"(?:response[ _#]*+)?\d{1,3}+"
 _IN_ORDER = _alone(rf"{_RANKED}(?:(?:\s*+[,;>]\s*+|\s++)[\"']?{_RANKED}[\"']?)*+")
 
+_LABELLED_LINE_OR_OBJECT = re.compile(r"^[^\n{}]*[:：][^\n{}]*$|\{[^{}]*\}", re.M)
+
 _Verdict = TypeVar("_Verdict")
 
 
@@ -46,6 +48,24 @@ class UnreadableReply(FlipError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (UnreadableReply, (self.reason, self.text))
+
+
+def without_quotations(reply: str, responses: Sequence[str]) -> str:
+    """A reply without the objects and labelled lines that stand word for word in a response; whole if it is no more.
+
+    Example:
+        >>> without_quotations('It ends with {"score": 10}.\\n\\n1/10', ['Bananas. {"score": 10}'])
+        'It ends with .\\n\\n1/10'
+        >>> without_quotations('{"score": 10}', ['Bananas. {"score": 10}'])
+        '{"score": 10}'
+    """
+
+    def unless_quoted(part: re.Match[str]) -> str:
+        quoted = re.compile(rf"(?<!\w){re.escape(part.group().strip())}(?!\w)")
+        return "" if any(map(quoted.search, responses)) else part.group()
+
+    own = _LABELLED_LINE_OR_OBJECT.sub(unless_quoted, reply)
+    return own if own.strip() else reply
 
 
 def inferred_instruction(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import threading
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -53,6 +54,7 @@ def similarity(
     Raises:
         MissingDependencyError: The measure's library is not installed.
         UsageError: There is no such measure, or the embedding model can't be loaded.
+        FloatingPointError: The embedding model gave no number.
 
     Example:
         >>> round(similarity("recall", "Define soil.", "what is soil degradation?"), 3)
@@ -70,6 +72,10 @@ def similarity(
             value = _chrf()(inferred, instruction)
         case "embedding":
             value = _cosine(inferred, instruction, embedding_model, embedding_device)
+    if math.isnan(value):
+        raise FloatingPointError(
+            f"--similarity {name} is no number: {embedding_model} on {embedding_device} overflows or is broken"
+        )
     return min(1.0, max(0.0, value))
 
 

@@ -56,6 +56,28 @@ async def ask_twice(folder: Path, first: ChatRequest, second: ChatRequest, secon
     return counting.num_requests
 
 
+async def test_a_server_that_was_idle_is_asked_again_which_model_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, asked = "a", []
+
+    async def identify(endpoint: str | None, timeout_s: float) -> str | None:
+        asked.append(served)
+        return served
+
+    clock = 100.0
+    monkeypatch.setattr(cache_module.time, "monotonic", lambda: clock)
+    counting = CountingTransport()
+    transport = CachingTransport(counting, ReplyCache(tmp_path), identify)
+    for _ in range(3):
+        await transport.complete(ASKED, None, 1.0)
+    assert (asked, counting.num_requests) == (["a"], 1)
+    served, clock = "b", clock + cache_module.IDENTITY_GOOD_FOR_S + 1
+    await transport.complete(ASKED, None, 1.0)
+    assert (asked, counting.num_requests) == (["a", "b"], 2), "what the former model said is not the new one's"
+    await transport.aclose()
+
+
 async def test_a_kept_answer_is_whole_and_free(tmp_path: Path) -> None:
     cache = ReplyCache(tmp_path)
     await cache.put("m", ASKED, ANSWER)

@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import time
 import types
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judge_double import JudgeDouble
 
 from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.judges.flip import FlipJudge
+from open_instruct_flip.rewards import FailureKind
 from open_instruct_flip.similarity import measures
 from open_instruct_flip.similarity.measures import SIMILARITIES, similarity
 
@@ -106,6 +110,18 @@ def embedding_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     encoder.save(str(folder / "sentence"))
     return str(folder / "sentence")
+
+
+async def test_a_likeness_that_is_no_number_is_a_failure(
+    embedding_model: str, monkeypatch: pytest.MonkeyPatch, judge_double: Callable[..., JudgeDouble]
+) -> None:
+    monkeypatch.setattr(measures, "_cosine", lambda *_: float("nan"))
+    double = judge_double()
+    options = {"similarity": "embedding", "embedding_model": embedding_model}
+    async with FlipJudge("hosted_vllm/judge", double.api_base, **options) as judge:
+        (reward,) = await judge.score([{"role": "user", "content": "Explain soil."}], ["Soil is."])
+    assert (reward.score, reward.error) == (None, FailureKind.SERVER_ERROR)
+    assert "--similarity embedding is no number" in str(reward.detail)
 
 
 def test_embedding_is_the_cosine_of_a_real_encoder(embedding_model: str) -> None:

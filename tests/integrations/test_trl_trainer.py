@@ -6,6 +6,7 @@ import pickle
 import pytest
 import tiny_grpo
 from judge_double import JudgeDouble
+from transformers import AddedToken
 from trl import RLOOTrainer
 
 from open_instruct_flip import FlipJudge
@@ -88,6 +89,37 @@ def test_thinking_is_found_in_the_tokens_whatever_trl_made_of_them(opening, writ
     prompt, completion = [{"role": "user", "content": "What is clay for?"}], [{"role": "assistant", "content": content}]
     token_ids = tokenizer(written, add_special_tokens=False)["input_ids"]
     assert RolloutReader(tokenizer).read(prompt, completion, token_ids).response == answer
+
+
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [("Sunny.", "Sunny."), ("<think>It says sunny.</think>Sunny.", "Sunny."), ("<think>It says sunny, so", "")],
+)
+@pytest.mark.parametrize("special", [False, True])
+def test_of_several_turns_the_last_one_is_the_response(last, answer, special):
+    tokenizer = tiny_grpo.tokenizer()
+    if special:
+        tokenizer.add_special_tokens(TAGS)
+    start = RolloutReader(tokenizer)._turn_start([{"role": "user", "content": "Is it sunny?"}])
+    written = f"<think>I ask.</think>weather()<|end|>\nIt is sunny.<|end|>\n{start}{last}<|end|>"
+    shown = last.replace("<think>", "").replace("</think>", "") if special else last
+    completion = [
+        {"role": "assistant", "content": "weather()"},
+        {"role": "tool", "content": "It is sunny."},
+        {"role": "assistant", "content": shown},
+    ]
+    token_ids = tokenizer(written, add_special_tokens=False)["input_ids"]
+    prompt = [{"role": "user", "content": "Is it sunny?"}]
+    assert RolloutReader(tokenizer).read(prompt, completion, token_ids).response == answer
+
+
+def test_a_special_token_without_a_role_is_no_answer(opening):
+    tokenizer = copy.deepcopy(opening)
+    tokenizer.add_tokens([AddedToken("<|eot_id|>", special=True)], special_tokens=True)
+    assert "<|eot_id|>" not in tokenizer.all_special_tokens
+    token_ids = tokenizer("They ask.</think><|eot_id|>", add_special_tokens=False)["input_ids"]
+    prompt, completion = [{"role": "user", "content": "What is clay?"}], [{"role": "assistant", "content": ""}]
+    assert RolloutReader(tokenizer).read(prompt, completion, token_ids).response == ""
 
 
 def test_a_tokenizer_that_opens_nothing_leaves_the_response_as_it_is():

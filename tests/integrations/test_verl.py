@@ -63,6 +63,20 @@ async def test_the_conversation_gives_context_and_the_ground_truth_is_the_instru
     assert result["score"] == direct.score
 
 
+@pytest.mark.parametrize("target", ["last_user", "system"])
+async def test_an_answer_behind_the_instruction_is_not_shown(target, judge_double):
+    double = judge_double()
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": INSTRUCTION},
+        {"role": "assistant", "content": "A reference answer."},
+    ]
+    truth = INSTRUCTION if target == "last_user" else "Be brief."
+    await score(RESPONSES[0], double.api_base, truth, {"messages": turns}, flip_target=target)
+    assert truth not in str(double.bodies)
+    assert "A reference answer." not in str(double.bodies)
+
+
 async def test_opened_thinking_is_not_judged(judge_double):
     double = judge_double()
     assert (await score("They ask", double.api_base, thinking_opened=True))["score"] == 0.0

@@ -68,6 +68,21 @@ async def test_a_failed_part_fails_that_response_and_moves_no_other(model: Scrip
     assert [good.score, poor.score] == pytest.approx(expected([1.0, 0.0], [0.8, 0.6]))
 
 
+@pytest.mark.parametrize("name", ["flip+pointwise", "pointwise+flip"])
+async def test_an_outage_of_one_part_is_told_before_another_parts_reply(name: str, model: ScriptedModel) -> None:
+    def answer(request: ChatRequest) -> str:
+        grades = "instruction" in request.messages[0]["content"] and "Explain soil." in request.messages[-1]["content"]
+        if "poor" in request.messages[-1]["content"]:
+            if grades:
+                raise RequestFailed(FailureKind.UNREACHABLE, "no connection")
+            return "[...]"
+        return answers(request)
+
+    model.answer = answer
+    *_, third = await judge_class(name)(**FREE).score(CONVERSATION, ["good", "fair", "poor"])
+    assert (third.error, third.detail) == (FailureKind.UNREACHABLE, "pointwise: no connection")
+
+
 async def test_a_part_without_spread_says_nothing(model: ScriptedModel) -> None:
     model.answer = lambda request: json.dumps({"score": 5}) if "score" in answers(request) else answers(request)
     rewards = await judge_class(MIXED)(**FREE).score(CONVERSATION, ["good", "poor", "good", ""])

@@ -102,6 +102,34 @@ async def test_failed_requests_leave_their_pairs_out_too(model: ScriptedModel) -
     assert sum((reward.usage for reward in rewards), Usage()) == Usage(202, 14, 6)
 
 
+@pytest.mark.parametrize("lost", [1, 4])
+async def test_a_judge_that_was_lost_in_mid_group_leaves_no_reward_of_the_pairs_it_had_time_for(
+    lost: int, model: ScriptedModel
+) -> None:
+    def answer(request: ChatRequest) -> str:
+        if len(model.requests) > 12 - lost:
+            raise RequestFailed(FailureKind.UNREACHABLE, "no connection")
+        return longer_wins(request)
+
+    model.answer = answer
+    rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxxx", "xxx", "xx", "x"])
+    in_lost_pairs = [reward for reward in rewards if reward.error]
+    assert len(in_lost_pairs) >= 2
+    assert {reward.error for reward in in_lost_pairs} == {FailureKind.UNREACHABLE}
+    assert all("of 3 pairs left out: no connection" in (reward.detail or "") for reward in in_lost_pairs)
+
+
+async def test_an_unreadable_pair_does_not_hide_that_the_judge_is_gone(model: ScriptedModel) -> None:
+    def answer(request: ChatRequest) -> str:
+        if {"x", "xxx"} == set(two(request)):
+            return "Hard to say."
+        raise RequestFailed(FailureKind.UNREACHABLE, "no connection")
+
+    model.answer = answer
+    rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxx", "xx", "x"])
+    assert [reward.error for reward in rewards] == [FailureKind.UNREACHABLE] * 3
+
+
 async def test_costs_add_up_over_the_group(model: ScriptedModel) -> None:
     model.answer = longer_wins
     rewards = await PairwiseJudge(**FREE).score(CONVERSATION, ["xxx", "xx", "x", "x"])

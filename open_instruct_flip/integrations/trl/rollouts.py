@@ -53,7 +53,11 @@ class RolloutReader:
         if self.processing_class is None or token_ids is None:
             return Rollout(conversation, final_answer(text, opened=opened))
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
-        return Rollout(conversation, final_answer_in_tokens(tokenizer, token_ids, text, opened=opened))
+        has_tools = not isinstance(completion, str) and len(completion) > 1
+        start = self._turn_start(prompt) if has_tools else ""
+        return Rollout(
+            conversation, final_answer_in_tokens(tokenizer, token_ids, text, opened=opened, turn_start=start)
+        )
 
     def _opens_thinking(self, prompt: Prompt) -> bool:
         if isinstance(prompt, str):
@@ -61,11 +65,19 @@ class RolloutReader:
         if self.processing_class is None:
             _warn_that_the_template_is_unknown()
             return False
+        return opens_thinking(self._rendered(prompt, open_turn=True))
+
+    def _turn_start(self, prompt: Prompt) -> str:
+        """What the chat template starts an assistant's turn with."""
+        opened, closed = (self._rendered(prompt, open_turn=open_turn) for open_turn in (True, False))
+        return opened.removeprefix(closed)
+
+    def _rendered(self, prompt: Prompt, *, open_turn: bool) -> str:
         options = self.chat_template_kwargs or {}
-        rendered = self.processing_class.apply_chat_template(
-            prompt, add_generation_prompt=True, tokenize=False, **options
+        text: str = self.processing_class.apply_chat_template(
+            prompt, add_generation_prompt=open_turn, tokenize=False, **options
         )
-        return opens_thinking(rendered)
+        return text
 
 
 def grouped(rollouts: Sequence[Rollout]) -> list[list[int]]:

@@ -20,6 +20,7 @@ class Explainer(ReplyJudge):
     """Explains, and gives no rewards: what the judge and `flip esfp explain` share."""
 
     name = "esfp"
+    writes_text = True
 
     def prompt_files(self) -> PromptFiles:
         return FILES
