@@ -118,7 +118,7 @@ def _judge_policies(
         check_endpoints(client)  # before a policy is loaded
     console = Console(stderr=True)
     with console.status("the final policies respond"):
-        answered = {run.name: responses_of(run, rows, max_new_tokens) for run in runs}
+        answered = {run.name: responses_of(run, rows, max_new_tokens, runs) for run in runs}
     with console.status("the judges score the responses"):
         return score_policies(answered, made)
 

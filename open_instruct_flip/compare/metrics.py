@@ -107,7 +107,9 @@ def canonical_rows(logged: Iterable[Mapping[str, Any]]) -> tuple[tuple[Row, ...]
     rows: list[Row] = []
     logged_as: dict[str, str] = {}
     step: int | None = None
-    for record in map(_numbers, logged):
+    records = [_numbers(record) for record in logged]
+    keys = _find_metrics({key for record in records for key in record})
+    for record in records:
         for key in _present(STEP_KEYS, record):
             step = int(record[key])
             logged_as["step"] = key
@@ -116,9 +118,9 @@ def canonical_rows(logged: Iterable[Mapping[str, Any]]) -> tuple[tuple[Row, ...]
         row: Row = {"step": step}
         for key in _present(SECONDS_KEYS, record):
             row["wall_time_s"] = record[key]
-        found = _find_metrics(record)
-        rows.append(row | {name: value for name, (_, value) in found.items()})
-        logged_as = {name: key for name, (key, _) in found.items()} | logged_as
+        found = {name: key for name, key in keys.items() if key in record}
+        rows.append(row | {name: record[key] for name, key in found.items()})
+        logged_as = found | logged_as
     return last_trajectory(rows), logged_as
 
 
@@ -130,13 +132,14 @@ def _present(keys: Sequence[str], record: Mapping[str, float]) -> list[str]:
     return [key for key in keys if math.isfinite(record.get(key, math.nan))][:1]
 
 
-def _find_metrics(record: Mapping[str, float]) -> dict[str, tuple[str, float]]:
-    keys = {key.removeprefix("train/"): key for key in record}
-    found: dict[str, tuple[str, float]] = {}
+def _find_metrics(logged: Iterable[str]) -> dict[str, str]:
+    """The key of each metric, one for a whole history: steps that lack it have no value, not another one."""
+    keys = {key.removeprefix("train/"): key for key in sorted(logged)}
+    found: dict[str, str] = {}
     for metric in METRICS:
         for alias in metric.aliases:
             if key := _match(alias, keys):
-                found[metric.name] = (key, record[key])
+                found[metric.name] = key
                 break
     return found
 

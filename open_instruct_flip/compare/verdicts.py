@@ -70,14 +70,20 @@ def read_heldout(file: Path) -> list[HeldoutRow]:
     return rows
 
 
-def responses_of(run: Run, rows: Sequence[HeldoutRow], max_new_tokens: int) -> list[tuple[list[Message], list[str]]]:
+def responses_of(
+    run: Run, rows: Sequence[HeldoutRow], max_new_tokens: int, others: Sequence[Run] = ()
+) -> list[tuple[list[Message], list[str]]]:
     """Each prompt with the run's responses: those in the file, or one that its final policy writes now.
+
+    The file may call a run by its name, its source, or that one's last part where none of `others` has the same.
 
     Raises:
         UsageError: The file has responses of other runs only, or there is no final policy to ask.
     """
     if rows[0].run is not None:
-        names = {run.name, run.source, Path(run.source).name}
+        short = Path(run.source).name
+        is_shared = short in {Path(other.source).name for other in others if other is not run}
+        names = {run.name, run.source} if is_shared else {run.name, run.source, short}
         found = [(row.conversation, row.responses) for row in rows if row.run in names]
         if not found:
             known = ", ".join(sorted({str(row.run) for row in rows}))
@@ -108,26 +114,28 @@ def make_judges(names: Sequence[str], options: Mapping[str, Any], client: Client
 def score_policies(answered: Answered, judges: Sequence[Judge]) -> list[Verdict]:
     """Score every run's responses under every judge: one verdict per run and judge.
 
-    All responses to a prompt are judged together, so that a judge that compares a group compares the runs.
+    All responses to a prompt are judged together, so that a judge that compares a group compares the runs. Prompts that
+    only some of the runs have answered are left out: a mean over other prompts is no comparison.
 
     Raises:
-        UsageError: A judge compares a group, and no prompt was answered by two runs.
+        UsageError: A judge compares a group, and there is one run only; or no prompt was answered by all runs.
         JudgeUnusableError: No request to the judge model can succeed.
     """
     return asyncio.run(_score_all(answered, judges))
 
 
 async def _score_all(answered: Answered, judges: Sequence[Judge]) -> list[Verdict]:
-    prompts = _by_prompt(answered)
+    prompts = [prompt for prompt in _by_prompt(answered) if len(prompt.responses) == len(answered)]
+    if not prompts:
+        raise UsageError(f"no prompt was answered by all of the runs {', '.join(answered)}")
     verdicts = []
     for judge in judges:
-        judged = [prompt for prompt in prompts if len(prompt.responses) > 1 or not judge.compares_group]
-        if not judged:
-            raise UsageError(f"the {judge.name} judge compares the runs, and no prompt was answered by two of them")
+        if judge.compares_group and len(answered) < 2:
+            raise UsageError(f"the {judge.name} judge compares the runs, and there is only {', '.join(answered)}")
         async with judge:
-            shares = await together(_shares(judge, prompt) for prompt in judged)
+            shares = await together(_shares(judge, prompt) for prompt in prompts)
         for run in answered:
-            verdicts.append(_verdict(run, judge.name, [share[run] for share in shares if run in share]))
+            verdicts.append(_verdict(run, judge.name, [share[run] for share in shares]))
     return verdicts
 
 

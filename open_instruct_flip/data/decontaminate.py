@@ -7,7 +7,7 @@ from pathlib import Path
 
 from open_instruct_flip.data.filters import user_turns, words
 from open_instruct_flip.data.prompts import KNOWN_COLUMNS, BadRows, read_prompts
-from open_instruct_flip.rows.files import read_rows
+from open_instruct_flip.rows.files import RowSource
 
 
 class Benchmarks:
@@ -22,7 +22,7 @@ class Benchmarks:
 
     @classmethod
     def from_files(cls, paths: Iterable[str | Path], ngram: int) -> Benchmarks:
-        """Read the user turns of files, folders or hub datasets of any known shape; all rows have to fit."""
+        """Read the user turns of files, or of all splits of folders or hub datasets; all rows have to fit a shape."""
         return cls((text for path in paths for text in _user_turns(path)), ngram)
 
     def __len__(self) -> int:
@@ -41,5 +41,6 @@ class Benchmarks:
 
 def _user_turns(path: str | Path) -> Iterator[str]:
     columns = KNOWN_COLUMNS if Path(path).exists() else None
-    for prompt in read_prompts(read_rows(path, columns=columns), BadRows(), multi_turn=True):
-        yield from user_turns(prompt)
+    for source in RowSource.find_all(path):
+        for prompt in read_prompts(source.rows(columns), BadRows(), multi_turn=True):
+            yield from user_turns(prompt)

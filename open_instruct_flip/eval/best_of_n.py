@@ -52,9 +52,9 @@ def read_prompts(data: str, gold: str, split: str | None = None) -> list[tuple[I
         UsageError: A row lacks a prompt, at least two responses, or a finite gold score for each.
     """
     found = []
-    for row in RowSource.find(data, split).rows():
+    for number, row in enumerate(RowSource.find(data, split).rows(), start=1):
         with faults_of(row):
-            found.append(_read(row, gold))
+            found.append(_read(row, number, gold))
     return found
 
 
@@ -138,7 +138,7 @@ def _sizes(most: int) -> Iterator[int]:
     yield most
 
 
-def _read(row: Row, gold: str) -> tuple[Item, list[float]]:
+def _read(row: Row, number: int, gold: str) -> tuple[Item, list[float]]:
     conversation, responses = read_group(row.columns)
     scores = row.columns.get(gold)
     if len(responses) < 2:
@@ -147,7 +147,7 @@ def _read(row: Row, gold: str) -> tuple[Item, list[float]]:
         raise BadRowError(
             f"the column {gold!r} is to hold {len(responses)} numbers, one per response; name it by --gold"
         )
-    item = Item(str(row.number), SUBSET, tuple(conversation), tuple(responses), (None,) * len(responses))
+    item = Item(str(number), SUBSET, tuple(conversation), tuple(responses), (None,) * len(responses))
     return item, [float(score) for score in scores]
 
 

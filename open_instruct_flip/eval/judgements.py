@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,14 +138,31 @@ def folder_names(folders: Sequence[Path]) -> dict[Path, str]:
 def judged_items(rows: Iterable[Judgement]) -> list[JudgedItem]:
     """The items of these rows in the order of their first row, without the rows of attacked responses.
 
-    A judge that has not judged all of an item's responses, as in a run that was stopped, has not judged the item.
+    A judge that has not judged all of an item's responses, as in a run that was stopped, has not judged the item. Items
+    of one name that hold other texts, as those of two files are numbered, are two.
     """
-    grouped: dict[tuple[str, str], dict[Voice, dict[int, Judgement]]] = {}
+    grouped: dict[tuple[str, str, str], dict[Voice, dict[int, Judgement]]] = {}
     for row in rows:
         if row.get("attack") is None:
-            voices = grouped.setdefault((row["benchmark"], row["item"]), {})
+            key = row["benchmark"], row["item"], json.dumps(row["conversation"])
+            voices = grouped.setdefault(key, {})
             voices.setdefault(Voice(row["judge"], row.get("run") or 0), {})[row["response_index"]] = row
-    return [_item(voices) for voices in grouped.values()]
+    return [_item(same) for voices in grouped.values() for same in _of_same_responses(voices)]
+
+
+def _of_same_responses(voices: Mapping[Voice, dict[int, Judgement]]) -> list[dict[Voice, dict[int, Judgement]]]:
+    """Voices apart that have judged other responses to the same conversation."""
+    groups: list[tuple[dict[int, str], dict[Voice, dict[int, Judgement]]]] = []
+    for voice, judged in voices.items():
+        texts = {index: row["response"] for index, row in judged.items()}
+        for known, group in groups:
+            if all(known.get(index, text) == text for index, text in texts.items()):
+                known.update(texts)
+                group[voice] = judged
+                break
+        else:
+            groups.append((texts, {voice: judged}))
+    return [group for _, group in groups]
 
 
 def _item(voices: Mapping[Voice, Mapping[int, Judgement]]) -> JudgedItem:

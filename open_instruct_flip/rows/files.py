@@ -6,13 +6,13 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.rows.hub import folder_files, hub_revision, num_hub_rows, read_hub
+from open_instruct_flip.rows.hub import folder_splits, hub_revision, hub_splits, num_hub_rows, read_hub
 from open_instruct_flip.rows.parquet import num_parquet_rows, read_parquet
 
 STDIN = "-"
@@ -88,10 +88,22 @@ class RowSource:
                 raise UsageError(f"{path} is a single file, which only has the split 'train', got {split!r}")
             return cls(name, files=(_known(path),))
         if path.is_dir():
-            return cls(name, split or "train", tuple(map(_known, folder_files(path, split or "train"))))
+            return cls(name, split or "train", _files_of(path, folder_splits(path), split or "train"))
         if path.is_absolute() or name.endswith(SUFFIXES) or name.startswith((".", "~")):
             raise UsageError(f"no such file or folder: {path}")
         return cls(name, split or "train", commit=hub_revision(name, revision))
+
+    @classmethod
+    def find_all(cls, name: str | Path) -> list[RowSource]:
+        """Every split of what a name stands for; raises as `find`."""
+        path, name = Path(name), str(name)
+        if path.is_dir():
+            splits = folder_splits(path)
+            return [cls(name, split, _files_of(path, splits, split)) for split in splits or ["train"]]
+        found = cls.find(name)
+        if found.files or name == STDIN:
+            return [found]
+        return [replace(found, split=split) for split in hub_splits(name, found.commit)]
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Stream the rows.
@@ -136,6 +148,12 @@ def read_rows(
 ) -> Iterator[Row]:
     """Stream the rows of a dataset: see `RowSource.find` and `RowSource.rows`."""
     return RowSource.find(name, split, revision).rows(columns)
+
+
+def _files_of(folder: Path, splits: Mapping[str, Sequence[Path]], split: str) -> tuple[Path, ...]:
+    if split not in splits:
+        raise UsageError(f"{folder} has no split {split!r}; it has {', '.join(splits) or 'none'}")
+    return tuple(map(_known, splits[split]))
 
 
 def read_file(path: Path, columns: Sequence[str] | None = None, start: Start = BEGINNING) -> Iterator[Row]:

@@ -52,16 +52,26 @@ def num_hub_rows(name: str, split: str, commit: str | None) -> int | None:
         return None
 
 
-def folder_files(folder: Path, split: str) -> list[Path]:
-    """The files that `datasets.load_dataset(folder, split=split)` reads, in its order."""
+def hub_splits(name: str, commit: str | None) -> list[str]:
+    """The splits of a hub dataset.
+
+    Raises:
+        UsageError: The hub does not say.
+    """
+    try:
+        return [str(split) for split in import_datasets().get_dataset_split_names(name, revision=commit)]
+    except Exception as error:  # as in hub_revision
+        raise UsageError(f"the hub does not say which splits {name} has: {_one_line(error)}") from error
+
+
+def folder_splits(folder: Path) -> dict[str, list[Path]]:
+    """The splits of a folder, each with the files that `datasets.load_dataset` reads for it, in its order."""
     datasets = import_datasets()
     try:
         data_files = datasets.load_dataset_builder(str(folder)).config.data_files
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
         raise UsageError(f"the datasets library can't load the folder {folder}: {_one_line(error)}") from error
-    if not data_files or split not in data_files:
-        raise UsageError(f"{folder} has no split {split!r}; it has {', '.join(map(str, data_files or ())) or 'none'}")
-    return [Path(file) for file in data_files[split]]
+    return {str(split): [Path(file) for file in files] for split, files in (data_files or {}).items()}
 
 
 def import_datasets() -> Any:

@@ -27,17 +27,17 @@ def find_turns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The turns of a row as they stand there.
 
     They are looked for in `conversation` (WildChat), `conversations` (ShareGPT) and `messages`, then as texts in
-    `prompt`, `instruction` with Alpaca's `input`, `question` and `query`.
+    `prompt`, `instruction` with Alpaca's `input`, `question` and `query`. A `system` column comes before them.
 
     Raises:
         BadRowError: No shape fits.
     """
     for name in TURN_COLUMNS:
         if columns.get(name) is not None:
-            return _checked(columns[name], name)
+            return _with_system(_checked(columns[name], name), columns)
     for name in TEXT_COLUMNS:
         if isinstance(columns.get(name), list):
-            return _checked(columns[name], name)
+            return _with_system(_checked(columns[name], name), columns)
         if columns.get(name) is not None:
             return [*_system_turn(columns), {"role": "user", "content": _with_input(columns, name)}]
     raise BadRowError(f"none of the columns {', '.join(TURN_COLUMNS + TEXT_COLUMNS)} has a value")
@@ -124,6 +124,15 @@ def _checked(turns: Any, column: str) -> list[dict[str, Any]]:
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         raise BadRowError(f"{column} is no list of turns")
     return turns
+
+
+def _with_system(turns: list[dict[str, Any]], columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Turns behind the system prompt that stands beside them, unless they hold one themselves."""
+    beside = _system_turn(columns)
+    own = [turn for turn in turns if read_role(turn) == "system"]
+    if beside and own and [beside[0]["content"]] != [turn.get("content", turn.get("value")) for turn in own]:
+        raise BadRowError("the turns hold another system prompt than the column beside them")
+    return turns if own else [*beside, *turns]
 
 
 def _system_turn(columns: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -43,6 +43,14 @@ def test_a_similar_key_is_not_taken(key):
     assert canonical_rows([{"training_step": 3, key: 0.5}])[0] == ({"step": 3},)
 
 
+def test_a_curve_is_of_one_key_and_a_step_without_it_has_no_value():
+    judged, verified = "objective/general-flip_reward", "objective/verifiable_reward"
+    logged = [{"training_step": 1, judged: 0.2}, {"training_step": 2, verified: 0.9}, {"training_step": 3, judged: 0.3}]
+    rows, logged_as = canonical_rows(logged)
+    assert [row.get("reward") for row in rows] == [0.2, None, 0.3]
+    assert logged_as["reward"] == judged
+
+
 def test_a_judges_reward_goes_before_the_mean_over_all_verifiers():
     record = {"training_step": 1, "objective/verifiable_reward": 1.0, "objective/general-flip_reward": 2.0}
     assert canonical_rows([record])[0][0]["reward"] == 2.0

@@ -89,19 +89,19 @@ def test_each_run_gets_its_mean_under_each_judge_and_failures_are_no_zeros(api_b
     answered = {
         "good": [
             (ask(INSTRUCTION), ["It wears out.", "Soil loses its strength."]),
-            (ask(INSTRUCTION), ["It is lost."]),
+            (ask("what is soil degradation"), ["It is lost."]),
         ],
-        "poor": [(ask("name a river"), ["The Elbe."]), (ask(INSTRUCTION), ["hopeless"])],
+        "poor": [(ask("what is soil degradation"), ["hopeless"]), (ask(INSTRUCTION), ["The Elbe.", "hopeless"])],
     }
     verdicts = {
         (v.run, v.judge): v for v in score_policies(answered, make_judges(DEFAULT_JUDGES, {}, client(api_base)))
     }
     assert set(verdicts) == {(run, judge) for run in answered for judge in ("flip", "pointwise")}
     assert (verdicts["good", "flip"].mean, verdicts["good", "flip"].half_width) == (1.0, 0.0)
-    assert (verdicts["poor", "flip"].mean, verdicts["poor", "flip"].half_width) == (0.0, None)
+    assert (verdicts["poor", "flip"].mean, verdicts["poor", "flip"].half_width) == (1.0, None)
     for run in answered:
         assert verdicts[run, "pointwise"].mean == pytest.approx(0.8)
-    assert (verdicts["poor", "pointwise"].prompts, verdicts["poor", "pointwise"].failures) == (1, 1)
+    assert (verdicts["poor", "pointwise"].prompts, verdicts["poor", "pointwise"].failures) == (1, 2)
     assert verdicts["good", "flip"].failures == 0
 
 
@@ -216,8 +216,27 @@ def test_a_judge_that_compares_a_group_compares_the_runs():
     verdicts = {verdict.run: verdict for verdict in score_policies(answered, [contest])}
     assert (verdicts["a"].mean, verdicts["b"].mean) == (1.0, 0.0)
     assert verdicts["a"].prompts == 2  # nobody to compare with at the third
-    with pytest.raises(UsageError, match="no prompt was answered by two"):
+    with pytest.raises(UsageError, match="the contest judge compares the runs, and there is only a"):
         score_policies({"a": answered["a"]}, [contest])
+
+
+def test_runs_are_compared_on_the_prompts_that_all_have_answered(api_base):
+    easy, hard = (ask(INSTRUCTION), ["Soil is lost."]), (ask("name a river"), ["The Elbe."])
+    judges = make_judges(["flip"], {}, client(api_base))
+    verdicts = score_policies({"a": [easy, hard], "b": [hard]}, judges)
+    assert [(verdict.run, verdict.prompts) for verdict in verdicts] == [("a", 1), ("b", 1)]
+    assert verdicts[0].mean == verdicts[1].mean
+    with pytest.raises(UsageError, match="no prompt was answered by all of the runs a, b"):
+        score_policies({"a": [easy], "b": [hard]}, judges)
+
+
+def test_a_name_that_two_runs_share_is_neithers(tmp_path):
+    lines = [{"prompt": "x", "response": source, "run": source} for source in ("exp1/flip", "exp2/flip", "flip")]
+    rows = read_heldout(write_lines(tmp_path / "heldout.jsonl", lines))
+    runs = [Run("exp1/flip", "exp1/flip"), Run("exp2/flip", "exp2/flip")]
+    for run in runs:
+        assert responses_of(run, rows, 4, runs) == [(ask("x"), [run.source])]
+    assert [answers for _, answers in responses_of(runs[0], rows, 4, runs[:1])] == [["exp1/flip"], ["flip"]]
 
 
 @pytest.fixture(scope="module")

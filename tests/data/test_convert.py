@@ -32,6 +32,13 @@ SHAPES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("prompt", {"prompt": FIRST["content"]}, [FIRST]),
     ("prompt and system", {"prompt": FIRST["content"], "system": SYSTEM["content"]}, [SYSTEM, FIRST]),
     ("prompt as turns", {"prompt": [SYSTEM, FIRST]}, [SYSTEM, FIRST]),
+    ("prompt as turns and system", {"prompt": [FIRST], "system": SYSTEM["content"]}, [SYSTEM, FIRST]),
+    ("prompt as turns and the same system", {"prompt": [SYSTEM, FIRST], "system": SYSTEM["content"]}, [SYSTEM, FIRST]),
+    (
+        "ShareGPT and system",
+        {"conversations": [{"from": "human", "value": FIRST["content"]}], "system": SYSTEM["content"]},
+        [SYSTEM, FIRST],
+    ),
     ("instruction", {"instruction": FIRST["content"]}, [FIRST]),
     ("question", {"question": FIRST["content"], "answer": "42"}, [FIRST]),
     (
@@ -216,6 +223,11 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path: Path) -> None:
     convert([Row("memory", 1, {"prompt": "Name a river."})], tmp_path / "out.jsonl")
     assert (tmp_path / "out.jsonl").is_symlink()
     assert json.loads((tmp_path / "elsewhere" / "rows.jsonl").read_text())["ground_truth"] == "Name a river."
+
+
+def test_two_system_prompts_that_differ_are_a_bad_row() -> None:
+    with pytest.raises(BadRowError, match="another system prompt than the column beside them"):
+        read_prompt({"messages": [SYSTEM, FIRST], "system": "Be long."}, multi_turn=True)
 
 
 def test_a_turn_without_a_role_is_a_bad_row_and_no_traceback() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -176,6 +178,14 @@ def test_a_benchmark_is_found_wherever_it_is_pasted(
     assume(len(pasted) >= ngram)
     text = f"{' '.join(before)}: {' '.join(pasted).upper()}! {' '.join(after)}"
     assert Benchmarks([" ".join(pasted)], ngram).contain(text)
+
+
+def test_every_split_of_a_benchmark_counts(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"prompt": f"what is asked in {split}"}) + "\n")
+    benchmarks = Benchmarks.from_files([tmp_path], 8)
+    assert benchmarks.contain("what is asked in train")
+    assert benchmarks.contain("what is asked in test")
 
 
 @given(WORDS, st.integers(2, 6))

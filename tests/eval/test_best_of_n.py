@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from open_instruct_flip.commands.main import run as flip
-from open_instruct_flip.eval.best_of_n import curves, expected_pick
+from open_instruct_flip.eval.best_of_n import curves, expected_pick, read_prompts
 
 
 def by_hand(scores, gold, n):
@@ -82,6 +82,17 @@ def test_the_command_writes_curves_that_the_page_shows(best_of):
     page = (out / "report.html").read_text()
     assert "<svg" in page
     assert "http:" not in page
+
+
+def test_gold_scores_are_those_of_their_own_row_in_a_folder_of_files(tmp_path):
+    for name, gold in (("a", [0.0, 1.0]), ("b", [1.0, 0.0])):
+        row = {"prompt": f"Write {name}.", "responses": ["poor", "great"], "gold": gold}
+        (tmp_path / f"train-{name}.jsonl").write_text(json.dumps(row) + "\n")
+    prompts = read_prompts(str(tmp_path), "gold")
+    assert [(item.id, item.instruction, gold) for item, gold in prompts] == [
+        ("1", "Write a.", [0.0, 1.0]),
+        ("2", "Write b.", [1.0, 0.0]),
+    ]
 
 
 @pytest.mark.parametrize(

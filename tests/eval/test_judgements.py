@@ -33,6 +33,15 @@ def test_an_item_holds_whole_judgements_of_responses_as_they_are():
     assert item.responses == ["response 0 to 1", "response 1 to 1"]
 
 
+def test_items_of_one_name_with_other_texts_are_two():
+    rows = judged("1", "flip", [0.9, 0.1])
+    other_responses = [{**row, "judge": "second", "response": "another"} for row in rows]
+    other_turns = [{**row, "judge": "third", "conversation": [{"role": "user", "content": "Else."}]} for row in rows]
+    same = [{**row, "judge": "fourth"} for row in rows]
+    items = judged_items(rows + other_responses + other_turns + same)
+    assert [{voice.judge for voice in item.judgements} for item in items] == [{"flip", "fourth"}, {"second"}, {"third"}]
+
+
 def test_a_judge_of_two_folders_is_told_apart(tmp_path):
     folders = [write_folder(tmp_path / name, judged("1", "flip", [0.9, 0.1])) for name in ("a", "b")]
     assert {row["judge"] for row in read_results(folders)} == {"flip (a)", "flip (b)"}

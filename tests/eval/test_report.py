@@ -148,6 +148,21 @@ def test_many_subsets_have_a_row_each_with_what_no_judge_has_made(page):
     assert cells[start + 1 : start + 4] == ["9.000 ± 0.500", "15.000 ± 0.500", "80.000"]
 
 
+def test_the_attacks_of_two_folders_stand_side_by_side(tmp_path):
+    folders = []
+    for name, mean in (("small", 0.4), ("large", -0.1)):
+        folder = write_folder(tmp_path / name, judged("1", "flip", [0.9, 0.1]))
+        change = {"mean": mean, "error": 0.01, "low": mean, "high": mean, "n": 9}
+        effect = {"judge": "flip", "attack": "padding", "copy_guard": "off", "change": change, "flipped": None}
+        (folder / "attacks.json").write_text(json.dumps([{**effect, "failed": 0.0}]))
+        folders.append(str(folder))
+    assert flip(["eval", "report", *folders, "--out", str(tmp_path / "page.html")]) == 0
+    cells = Page((tmp_path / "page.html").read_text()).cells
+    row = cells.index("padding")
+    assert [cell.split()[0] for cell in cells[row + 1 : row + 3]] == ["+0.400", "-0.100"]
+    assert {"flip (small)", "flip (large)"} <= set(cells)
+
+
 def test_a_stopped_run_has_a_page_without_tables(page, tmp_path):
     page(judged("1", "flip", [0.5, 0.4]))
     assert "There is no summary.json" in (tmp_path / "run" / "report.html").read_text()

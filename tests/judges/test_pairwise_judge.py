@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -106,8 +107,10 @@ async def test_failed_requests_leave_their_pairs_out_too(model: ScriptedModel) -
 async def test_a_judge_that_was_lost_in_mid_group_leaves_no_reward_of_the_pairs_it_had_time_for(
     lost: int, model: ScriptedModel
 ) -> None:
+    answered = itertools.count(1)
+
     def answer(request: ChatRequest) -> str:
-        if len(model.requests) > 12 - lost:
+        if next(answered) > 12 - lost:
             raise RequestFailed(FailureKind.UNREACHABLE, "no connection")
         return longer_wins(request)
 
