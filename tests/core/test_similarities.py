@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from judge_double import JudgeDouble
 
 from open_instruct_flip.errors import MissingDependencyError, UsageError
+from open_instruct_flip.judges import flip
 from open_instruct_flip.judges.flip import FlipJudge
 from open_instruct_flip.rewards import FailureKind
 from open_instruct_flip.similarity import measures
@@ -113,12 +114,12 @@ def embedding_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 async def test_a_likeness_that_is_no_number_is_a_failure(
-    embedding_model: str, monkeypatch: pytest.MonkeyPatch, judge_double: Callable[..., JudgeDouble]
+    monkeypatch: pytest.MonkeyPatch, judge_double: Callable[..., JudgeDouble]
 ) -> None:
     monkeypatch.setattr(measures, "_cosine", lambda *_: float("nan"))
-    double = judge_double()
-    options = {"similarity": "embedding", "embedding_model": embedding_model}
-    async with FlipJudge("hosted_vllm/judge", double.api_base, **options) as judge:
+    for module in (measures, flip):  # the library itself is not needed here
+        monkeypatch.setattr(module, "check_available", lambda name: None)
+    async with FlipJudge("hosted_vllm/judge", judge_double().api_base, similarity="embedding") as judge:
         (reward,) = await judge.score([{"role": "user", "content": "Explain soil."}], ["Soil is."])
     assert (reward.score, reward.error) == (None, FailureKind.SERVER_ERROR)
     assert "--similarity embedding is no number" in str(reward.detail)
