@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,13 +115,24 @@ def read_results(folders: Sequence[Path]) -> list[Judgement]:
         UsageError: As for `read_judgements`.
     """
     read = {folder: read_judgements(folder) for folder in dict.fromkeys(folders)}
-    seen = Counter(judge for rows in read.values() for judge in {row["judge"] for row in rows})
-    names = folder_names(folders)
-    for folder, rows in read.items():
-        for row in rows:
-            if seen[row["judge"]] > 1:
-                row["judge"] = f"{row['judge']} ({names[folder]})"
-    return [row for rows in read.values() for row in rows]
+    labels = told_apart({folder: {row["judge"] for row in rows} for folder, rows in read.items()})
+    return [{**row, "judge": labels[folder, row["judge"]]} for folder, rows in read.items() for row in rows]
+
+
+def told_apart(judges: Mapping[Path, Collection[str]]) -> dict[tuple[Path, str], str]:
+    """What each folder's judges are called: a judge that stands in more than one folder with the folder's name.
+
+    Example:
+        >>> list(told_apart({Path("small"): ["flip", "esfp"], Path("large"): ["flip"]}).values())
+        ['flip (small)', 'esfp', 'flip (large)']
+    """
+    seen = Counter(judge for labels in judges.values() for judge in labels)
+    names = folder_names(list(judges))
+    return {
+        (folder, judge): f"{judge} ({names[folder]})" if seen[judge] > 1 else judge
+        for folder, labels in judges.items()
+        for judge in labels
+    }
 
 
 def folder_names(folders: Sequence[Path]) -> dict[Path, str]:

@@ -85,12 +85,12 @@ def draw_pairs(
         drawn = _drawn(pairs, config.num_pairs + config.heldout, config.seed)
         _check(draw, len(drawn))
         draw.heldout, draw.heldout_inferred_by = _held_out(drawn, draw, config), draw.inferred_by
+        held = {spoken(pair.instruction) for pair in draw.heldout}
+        draw.train = [pair for pair in drawn if spoken(pair.instruction) not in held][: config.num_pairs]
     else:
         _measured_on(heldout_rows, config, draw)
-        drawn = _drawn(_kept_away(pairs, draw), config.num_pairs, config.seed)
-        _check(draw, len(drawn))
-    held = {spoken(pair.instruction) for pair in draw.heldout}
-    draw.train = [pair for pair in drawn if spoken(pair.instruction) not in held][: config.num_pairs]
+        draw.train = _drawn(_kept_away(pairs, draw), config.num_pairs, config.seed)
+        _check(draw, len(draw.train))
     return draw
 
 

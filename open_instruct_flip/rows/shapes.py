@@ -34,10 +34,10 @@ def find_turns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     for name in TURN_COLUMNS:
         if columns.get(name) is not None:
-            return _with_system(_checked(columns[name], name), columns)
+            return _turns(columns, name)
     for name in TEXT_COLUMNS:
         if isinstance(columns.get(name), list):
-            return _with_system(_checked(columns[name], name), columns)
+            return _turns(columns, name)
         if columns.get(name) is not None:
             return [*_system_turn(columns), {"role": "user", "content": _with_input(columns, name)}]
     raise BadRowError(f"none of the columns {', '.join(TURN_COLUMNS + TEXT_COLUMNS)} has a value")
@@ -56,7 +56,7 @@ def read_message(turn: Mapping[str, Any], number: int) -> Message:
         BadRowError: It has no role, or its content is no text.
     """
     role = read_role(turn)
-    content = turn.get("content") if turn.get("content") is not None else turn.get("value")
+    content = _content(turn)
     if not isinstance(role, str):
         raise BadRowError(f"turn {number} has the role {role!r:.80}")
     if not isinstance(content, str):
@@ -120,17 +120,18 @@ def find_responses(columns: Mapping[str, Any]) -> list[Any] | None:
     return responses
 
 
-def _checked(turns: Any, column: str) -> list[dict[str, Any]]:
+def _content(turn: Mapping[str, Any]) -> Any:
+    return turn.get("content") if turn.get("content") is not None else turn.get("value")
+
+
+def _turns(columns: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The turns of a column behind the system prompt that stands beside them, unless they hold one themselves."""
+    turns = columns[name]
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        raise BadRowError(f"{column} is no list of turns")
-    return turns
-
-
-def _with_system(turns: list[dict[str, Any]], columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Turns behind the system prompt that stands beside them, unless they hold one themselves."""
+        raise BadRowError(f"{name} is no list of turns")
     beside = _system_turn(columns)
     own = [turn for turn in turns if read_role(turn) == "system"]
-    if beside and own and [beside[0]["content"]] != [turn.get("content", turn.get("value")) for turn in own]:
+    if beside and own and [beside[0]["content"]] != list(map(_content, own)):
         raise BadRowError("the turns hold another system prompt than the column beside them")
     return turns if own else [*beside, *turns]
 

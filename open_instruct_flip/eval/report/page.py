@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from open_instruct_flip.eval.attacks.run import read_effects
 from open_instruct_flip.eval.attacks.table import by_attack
 from open_instruct_flip.eval.best_of_n import read_curves
-from open_instruct_flip.eval.judgements import Judgement, folder_names, judged_items
+from open_instruct_flip.eval.judgements import Judgement, judged_items, told_apart
 from open_instruct_flip.eval.report.browser import browser_json
 from open_instruct_flip.eval.report.curve import curve_svg
 from open_instruct_flip.eval.report.tables import Cell, Row, Table, tables
@@ -41,14 +40,9 @@ def report_html(folders: Sequence[Path], rows: Sequence[Judgement]) -> str:
 
 def _attacks(folders: Sequence[Path]) -> Table | None:
     effects = {folder: read_effects(folder) for folder in dict.fromkeys(folders)}
-    in_folders = Counter(judge for found in effects.values() for judge in {effect.judge for effect in found})
-    names = folder_names(folders)
+    labels = told_apart({folder: {effect.judge for effect in found} for folder, found in effects.items()})
     judges, rows = by_attack(
-        [
-            replace(effect, judge=f"{effect.judge} ({names[folder]})") if in_folders[effect.judge] > 1 else effect
-            for folder, found in effects.items()
-            for effect in found
-        ]
+        [replace(effect, judge=labels[folder, effect.judge]) for folder, found in effects.items() for effect in found]
     )
     shown = [Row(attack, [Cell(*cell) for cell in cells]) for attack, cells in rows]
     return Table("Attacks", judges, shown, of="Attack") if shown else None
