@@ -109,10 +109,11 @@ def train_judge(
         UsageError: The data, the base or the folder can't be used, or there is too little memory.
         MissingDependencyError: A package is not installed.
     """
-    base = _base(config)
+    rows = RowSource.find(data, config.split).rows()
+    heldout_rows = RowSource.find(config.heldout_data, config.split).rows() if config.heldout_data else None
+    base = _base(config)  # may ask a hub, which takes longer than to see that a file is not there
     prompts = Prompts(base.tokenizer, config)
-    elsewhere = RowSource.find(config.heldout_data, config.split).rows() if config.heldout_data else None
-    draw = draw_pairs(RowSource.find(data, config.split).rows(), config, contaminated, elsewhere)
+    draw = draw_pairs(rows, config, contaminated, heldout_rows)
     heldout, taught = _fit(draw, prompts, config)
     examples = lessons(taught, prompts, config.likelihood_share, config.seed)
     longest = max(len(lesson.ids) for lesson in examples)
