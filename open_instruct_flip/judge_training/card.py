@@ -30,6 +30,7 @@ class Outcome:
     Attributes:
         before: The base's measures on the held-out pairs, with their standard errors as `<name>_se`.
         after: Those of the checkpoint that was kept.
+        change: From the one to the other, pair by pair, with its standard errors.
         baselines: What needs no model, by its name.
         best_step: The step of that checkpoint.
         num_steps: Steps that were trained.
@@ -45,6 +46,7 @@ class Outcome:
 
     before: Mapping[str, float]
     after: Mapping[str, float]
+    change: Mapping[str, float]
     baselines: Mapping[str, Mapping[str, float]]
     best_step: int
     num_steps: int
@@ -56,6 +58,11 @@ class Outcome:
     heldout_inferred_by: Sequence[str]
     precision: str
     peak_memory_bytes: int
+
+    def fallen(self) -> list[tuple[str, float, float]]:
+        """The measures that fell by more than one standard error, with their change and its error."""
+        changes = [(name, self.change[name], self.change[f"{name}_se"]) for name in MEASURES]
+        return [(name, change, error) for name, change, error in changes if change < -error]
 
 
 def model_card(data: str, config: JudgeTrainingConfig, benchmarks: tuple[str, ...], outcome: Outcome) -> str:
@@ -81,7 +88,7 @@ flip serve judge PATH/TO/THIS/FOLDER
 {measures_table(outcome)}
 
 {outcome.num_heldout} held-out pairs{_heldout_from(config)}, whose instructions were not trained on;
-± is one standard error.
+± is one standard error, that of a change over the pairs.
 Step {outcome.best_step} of {outcome.num_steps} was kept, the best by {config.best_by};
 the best of several measures is a little too good by chance alone.
 
@@ -111,8 +118,8 @@ def _heldout_from(config: JudgeTrainingConfig) -> str:
 
 def measures_table(outcome: Outcome) -> str:
     """The measures before and after, with the trivial baselines, as Markdown."""
-    names = ["before", "after", *outcome.baselines]
-    columns = [outcome.before, outcome.after, *outcome.baselines.values()]
+    names = ["before", "after", "change", *outcome.baselines]
+    columns = [outcome.before, outcome.after, outcome.change, *outcome.baselines.values()]
     rows = [
         f"| {name} | {' | '.join(_cell(column, name) for column in columns)} | {MEASURES[name]} |" for name in MEASURES
     ]

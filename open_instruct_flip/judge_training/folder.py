@@ -13,9 +13,9 @@ from open_instruct_flip.compare.history import HISTORY_FILE, RUN_FILE
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.one_writer import folder_alone, remove_parts
 
-JUDGE, CHECKPOINTS, CARD = "judge", "checkpoints", "README.md"
+JUDGE, CHECKPOINTS, HELDOUT, CARD = "judge", "checkpoints", "heldout", "README.md"
 STATE_FILE = "trainer_state.json"
-PARTS = (RUN_FILE, HISTORY_FILE, JUDGE, CHECKPOINTS, "wandb")
+PARTS = (RUN_FILE, HISTORY_FILE, JUDGE, CHECKPOINTS, HELDOUT, "wandb")
 
 
 @contextmanager

@@ -125,12 +125,16 @@ class Prompts:
         return text
 
 
-def fitted(pair: Pair, prompts: Prompts, max_length: int) -> Pair | None:
-    """The pair with its response shortened until every lesson on it fits, or None where none does."""
+def fitted(pair: Pair, prompts: Prompts, max_length: int, *, likelihood: bool) -> Pair | None:
+    """The pair with its response shortened until every lesson on it fits, or None where none does.
+
+    `likelihood` says whether the likelihood judge's prompt, which is the longer one, is among the lessons.
+    """
+    kinds = (prompts.inference, prompts.statement) if likelihood else (prompts.inference,)
     limit = len(pair.response)
     while True:
         short = Pair(pair.context, shorten(pair.response, limit), pair.instruction)
-        if max(len(prompts.inference(short).ids), len(prompts.statement(short).ids)) <= max_length:
+        if all(len(lesson(short).ids) <= max_length for lesson in kinds):
             return short
         limit //= 2
         if limit < MIN_RESPONSE_CHARS:

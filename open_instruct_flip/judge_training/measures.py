@@ -6,7 +6,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -27,13 +27,30 @@ MEASURES = {
 """The measures and what they mean. Higher is better in each."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a model makes of the held-out pairs.
+
+    Attributes:
+        per_pair: For each of `MEASURES`, its value for each pair, in their order.
+        inferred: The instruction that was inferred of each, the reply opened; None where the reply has none.
+    """
+
+    per_pair: Mapping[str, Sequence[float]]
+    inferred: Sequence[str | None]
+
+    def means(self) -> dict[str, float]:
+        """The mean of each measure, and its standard error as `<name>_se`."""
+        return means(self.per_pair)
+
+
 class HeldOut:
     """Held-out pairs and what is asked about them.
 
     Args:
         pairs: At least `LINE_UP`, each with its own instruction.
         prompts: How the judges ask.
-        config: Of its options, `seed` and `max_reply_tokens`.
+        config: Of its options, `max_reply_tokens`.
     """
 
     def __init__(self, pairs: Sequence[Pair], prompts: Prompts, config: JudgeTrainingConfig) -> None:
@@ -45,10 +62,10 @@ class HeldOut:
         self._free = [prompts.free(pair) for pair in pairs]
         self._with = [prompts.statement(pair, ended=False) for pair in pairs]
         self._without = [prompts.statement(replace(pair, response=NO_RESPONSE), ended=False) for pair in pairs]
-        self._line_ups = [_line_up(number, pairs, config.seed) for number in range(len(pairs))]
+        self._line_ups = [_line_up(pair.instruction, pairs) for pair in pairs]
 
-    def measure(self, model: Any) -> dict[str, float]:
-        """The means of `MEASURES`, and the standard error of each as `<name>_se`."""
+    def measure(self, model: Any) -> Measured:
+        """What a model in memory infers, as the served judge would be asked."""
         import torch
 
         was_training = model.training
@@ -56,22 +73,23 @@ class HeldOut:
         with torch.inference_mode():
             free = self._replies(model, self._free)
             read = self._prompts.inferred
-            per_pair = self._likenesses([read(value, is_opened=True) or "" for value in self._values(model)])
+            inferred = [read(value, is_opened=True) for value in self._values(model)]
+            per_pair = self._likenesses([text or "" for text in inferred])
             per_pair["readability"] = [float(read(reply) is not None) for reply in free]
             per_pair["likelihood_gain"] = [
                 _mean_logprob(model, given) - _mean_logprob(model, alone)
                 for given, alone in zip(self._with, self._without, strict=True)
             ]
         model.train(was_training)
-        return _means(per_pair)
+        return Measured(per_pair, inferred)
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """What needs no model: the response itself as the inferred instruction, and another pair's instruction."""
         responses = self._likenesses([pair.response for pair in self.pairs])
         others = [f1_score(other, own).f1 for own, other, *_ in self._line_ups]
         return {
-            "the response itself": _means(responses),
-            "another instruction": _means({"f1": others}) | {"retrieval": 1 / LINE_UP},
+            "the response itself": means(responses),
+            "another instruction": means({"f1": others}) | {"retrieval": 1 / LINE_UP},
         }
 
     def _likenesses(self, inferred: Sequence[str]) -> dict[str, list[float]]:
@@ -136,10 +154,10 @@ def _mean_logprob(model: Any, lesson: Lesson) -> float:
     return float(logits.log_softmax(-1).gather(-1, target[:, None]).mean())
 
 
-def _line_up(number: int, pairs: Sequence[Pair], seed: int) -> list[str]:
-    """A pair's own instruction, first, and others drawn at random."""
-    others = [pair.instruction for place, pair in enumerate(pairs) if place != number]
-    return [pairs[number].instruction, *random.Random(f"{seed} {number}").sample(others, LINE_UP - 1)]
+def _line_up(instruction: str, pairs: Sequence[Pair]) -> list[str]:
+    """An instruction, first, and others drawn at random: the same ones for the same pairs, whatever their order."""
+    others = sorted({pair.instruction for pair in pairs} - {instruction})
+    return [instruction, *random.Random(instruction).sample(others, LINE_UP - 1)]
 
 
 def credit_of_own(scores: Sequence[float]) -> float:
@@ -148,7 +166,8 @@ def credit_of_own(scores: Sequence[float]) -> float:
     return 0.0 if max(others) > own else 1 / (1 + others.count(own))
 
 
-def _means(per_pair: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def means(per_pair: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The mean of each column, and its standard error as `<name>_se`."""
     figures = {}
     for name, values in per_pair.items():
         figures[name] = fmean(values)

@@ -25,8 +25,9 @@ from open_instruct_flip.errors import MissingDependencyError, UsageError, instal
 from open_instruct_flip.hardware import cpu_features
 from open_instruct_flip.judge_training.card import Outcome, model_card
 from open_instruct_flip.judge_training.config import LINE_UP, JudgeTrainingConfig
-from open_instruct_flip.judge_training.folder import CARD, CHECKPOINTS, JUDGE, training_folder
+from open_instruct_flip.judge_training.folder import CARD, CHECKPOINTS, HELDOUT, JUDGE, training_folder
 from open_instruct_flip.judge_training.follow import Follower
+from open_instruct_flip.judge_training.heldout_files import changes, write_measured
 from open_instruct_flip.judge_training.lessons import IGNORED, NO_ROOM, Lesson, Prompts, fitted, lessons
 from open_instruct_flip.judge_training.measures import HeldOut
 from open_instruct_flip.judge_training.memory import check_memory
@@ -42,9 +43,10 @@ class JudgeTrainer(SFTTrainer):
     took two fifths of the time of a small model.
     """
 
-    def __init__(self, *, heldout: HeldOut, **arguments: Any) -> None:
+    def __init__(self, *, heldout: HeldOut, heldout_folder: Path, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._heldout = heldout
+        self.heldout = heldout
+        self.heldout_folder = heldout_folder
 
     def compute_loss(
         self,
@@ -70,8 +72,9 @@ class JudgeTrainer(SFTTrainer):
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         output = super().evaluation_loop(*arguments, **options)
-        measured = self._heldout.measure(self.model)
-        measures = {f"eval_{name}": value for name, value in measured.items()}
+        measured = self.heldout.measure(self.model)
+        write_measured(self.heldout_folder, self.state.global_step, self.heldout.pairs, measured)
+        measures = {f"eval_{name}": value for name, value in measured.means().items()}
         return output._replace(metrics={**(output.metrics or {}), **measures})
 
 
@@ -128,7 +131,7 @@ def train_judge(
         trainer = _trainer(config, base, examples, [prompts.inference(pair) for pair in heldout], measured, follower)
         trainer.args.eval_on_start = checkpoint is None
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        outcome = _outcome(trainer, measured, draw, len(examples), base)
+        outcome = _outcome(trainer, draw, len(examples), base)
         _save(trainer, base, out / JUDGE, model_card(data, config, benchmarks, outcome))
         shutil.rmtree(out / CHECKPOINTS)
     return outcome
@@ -171,8 +174,11 @@ def _need(package: str, what: str, remedy: str) -> None:
 def _fit(draw: Draw, prompts: Prompts, config: JudgeTrainingConfig) -> tuple[list[Pair], list[Pair]]:
     """The held-out pairs and those to train on, negatives among them, as far as they fit the length."""
     train = draw.train + negatives(draw.train, config.negatives, config.seed)
-    fit = [[fitted(pair, prompts, config.max_length) for pair in pairs] for pairs in (draw.heldout, train)]
-    heldout, taught = ([pair for pair in pairs if pair is not None] for pairs in fit)
+    likelihood = config.likelihood_share > 0
+    heldout, taught = (
+        [fit for pair in pairs if (fit := fitted(pair, prompts, config.max_length, likelihood=likelihood))]
+        for pairs in (draw.heldout, train)
+    )
     draw.dropped[NO_ROOM] = len(draw.heldout) + len(train) - len(heldout) - len(taught)
     if len(heldout) < LINE_UP or not taught:
         raise UsageError(
@@ -214,6 +220,7 @@ def _trainer(
 ) -> JudgeTrainer:
     trainer = JudgeTrainer(
         heldout=measured,
+        heldout_folder=Path(config.out) / HELDOUT,
         model=_model(config, base),
         args=_arguments(config, base),
         train_dataset=_dataset(examples),
@@ -281,7 +288,7 @@ def _dataset(examples: list[Lesson]) -> Dataset:
     return Dataset.from_list([lesson.columns() for lesson in examples])
 
 
-def _outcome(trainer: JudgeTrainer, measured: HeldOut, draw: Draw, num_examples: int, base: Base) -> Outcome:
+def _outcome(trainer: JudgeTrainer, draw: Draw, num_examples: int, base: Base) -> Outcome:
     figures: dict[int, dict[str, float]] = {
         int(entry["step"]): {name.removeprefix("eval_"): value for name, value in entry.items()}
         for entry in trainer.state.log_history
@@ -291,11 +298,12 @@ def _outcome(trainer: JudgeTrainer, measured: HeldOut, draw: Draw, num_examples:
     return Outcome(
         before=figures[0],
         after=figures[best],
-        baselines=measured.baselines(),
+        change=changes(trainer.heldout_folder, 0, best),
+        baselines=trainer.heldout.baselines(),
         best_step=best,
         num_steps=trainer.state.global_step,
         num_examples=num_examples,
-        num_heldout=len(measured.pairs),
+        num_heldout=len(trainer.heldout.pairs),
         num_rows=draw.num_rows,
         dropped=dict(draw.dropped),
         inferred_by=sorted(draw.inferred_by),

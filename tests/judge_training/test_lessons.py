@@ -82,11 +82,20 @@ def test_a_control_token_in_an_instruction_stays_text(tokenizer, prompts):
 
 def test_a_long_response_loses_its_middle_and_a_long_instruction_its_place(prompts):
     long = Pair((), "word " * 2000 + "end", "Write much.")
-    short = fitted(long, prompts, 600)
+    short = fitted(long, prompts, 600, likelihood=True)
     assert CUT in short.response
     assert short.response.endswith("end")
     assert len(prompts.inference(short).ids) <= 600
-    assert fitted(Pair((), "word", "Write much. " * 500), prompts, 600) is None
+    assert fitted(Pair((), "word", "Write much. " * 500), prompts, 600, likelihood=True) is None
+
+
+def test_only_what_is_trained_on_has_to_fit(prompts):
+    pair = Pair((), "word", "Write much.")
+    lengths = len(prompts.inference(pair).ids), len(prompts.statement(pair).ids)
+    assert lengths[0] < lengths[1]
+    assert fitted(pair, prompts, lengths[0], likelihood=False) == pair
+    assert fitted(pair, prompts, lengths[0], likelihood=True) is None
+    assert fitted(pair, prompts, lengths[1], likelihood=True) == pair
 
 
 def test_a_share_of_the_lessons_is_the_likelihood_judges(prompts):

@@ -21,7 +21,7 @@ def test_the_measures_are_what_the_judges_themselves_find(tokenizer, config, row
     prompts = Prompts(tokenizer, config)
     pairs = [Pair((), row["response"], row["prompt"]) for row in rows[:LINE_UP]]
     model = AutoModelForCausalLM.from_pretrained(judge, dtype=torch.float32)
-    measured = HeldOut(pairs, prompts, config).measure(model)
+    measured = HeldOut(pairs, prompts, config).measure(model).means()
     served = LikelihoodJudge(judge, judge_transport="local")
     scores = [
         served.score_sync([{"role": "user", "content": pair.instruction}], [pair.response])[0].score for pair in pairs
@@ -55,7 +55,16 @@ def test_what_is_generated_together_does_not_change_a_reply(tokenizer, config, r
     heldout = HeldOut(pairs, Prompts(tokenizer, config), config)
     together = heldout.measure(model)
     monkeypatch.setattr(measures, "TOKENS_AT_ONCE", 1)
-    assert heldout.measure(model) == pytest.approx(together)
+    apart = heldout.measure(model)
+    assert apart.inferred == together.inferred
+    assert apart.means() == pytest.approx(together.means())
+
+
+def test_the_line_ups_do_not_depend_on_the_order_of_pairs(prompts, config):
+    pairs = [Pair((), f"{n} w{n % 5}", f"w{n % 5} x{n % 3} y{n}") for n in range(3 * LINE_UP)]
+    there, back = (HeldOut(order, prompts, config).baselines() for order in (pairs, pairs[::-1]))
+    assert there["the response itself"] == pytest.approx(back["the response itself"])
+    assert there["another instruction"] == pytest.approx(back["another instruction"])
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """`flip judge train`: real runs of TRL's trainer on the local judge."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from statistics import fmean, stdev
 
 import pytest
 import torch
@@ -40,7 +42,7 @@ def test_a_run_leaves_a_judge_its_card_and_its_curve(data, tmp_path, capsys):
     given = arguments(data, out, *options)
     assert run(given) == 0
     assert f"flip serve judge {out}/judge" in capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["history.jsonl", "judge", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["heldout", "history.jsonl", "judge", "run.json"]
     card = (out / "judge" / "README.md").read_text()
     assert 'license: "mit"' in card
     assert "16 held-out pairs" in card
@@ -53,10 +55,31 @@ def test_a_run_leaves_a_judge_its_card_and_its_curve(data, tmp_path, capsys):
     assert saved == pytest.approx(max(after), abs=0.02), "adapters are merged, and rounded to 16 bits"
     before, trained = weights(model_path("judge")), weights(out / "judge")
     assert any(not before[name].equal(trained[name]) for name in before), "it has learned something"
+    assert_changes_are_told_and_can_be_looked_at(out, rows)
     assert run(given) == 2
     assert "is trained already" in capsys.readouterr().err
     assert run(arguments(data, out)) == 2
     assert "holds a run of other settings (negatives, license" in capsys.readouterr().err
+
+
+def assert_changes_are_told_and_can_be_looked_at(out, curve):
+    """The card's changes are those of the pairs in the files, and the files' means are those of the curve."""
+    measured = {row["step"]: row for row in curve if "f1" in row}
+    kept = int(re.search(r"Step (\d+) of", (out / "judge" / "README.md").read_text())[1])
+    files = {step: read_lines(out / "heldout" / f"step_{step}.jsonl") for step in measured}
+    assert [len(rows) for rows in files.values()] == [16] * len(measured)
+    assert all(isinstance(row["inferred"], str | None) and row["instruction"] for row in files[kept])
+    for name in ("f1", "retrieval", "readability", "likelihood_gain"):
+        for step, rows in files.items():
+            assert fmean(row[name] for row in rows) == pytest.approx(measured[step][name])
+        paired = [after[name] - before[name] for before, after in zip(files[0], files[kept], strict=True)]
+        told = f"| {fmean(paired):.3f} ± {stdev(paired) / 4:.3f} |"
+        (line,) = [line for line in (out / "judge" / "README.md").read_text().splitlines() if f"| {name} |" in line]
+        assert told in line
+
+
+def read_lines(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def likelihood_gain(folder, data):
@@ -65,7 +88,14 @@ def likelihood_gain(folder, data):
     prompts = Prompts(AutoTokenizer.from_pretrained(folder), config)
     heldout = draw_pairs(RowSource.find(data).rows(), config).heldout
     judge = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return HeldOut(heldout, prompts, config).measure(judge)["likelihood_gain"]
+    return HeldOut(heldout, prompts, config).measure(judge).means()["likelihood_gain"]
+
+
+def test_a_judge_that_reads_worse_than_its_base_is_told(data, tmp_path, capsys):
+    assert run(arguments(data, tmp_path / "run", "--full", "--learning_rate", "1")) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"warning: f1 is below the base's: -0\.\d{3} ± 0\.\d{3}\n", said)
+    assert "warning: f1, by which it was chosen, is no better than the base's" in said
 
 
 def test_the_loss_of_a_batch_is_the_models_own(data, tmp_path, config):
@@ -76,6 +106,7 @@ def test_the_loss_of_a_batch_is_the_models_own(data, tmp_path, config):
     options = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": []}
     trainer = train.JudgeTrainer(
         heldout=None,
+        heldout_folder=None,
         model=model,
         args=SFTConfig(output_dir=str(tmp_path), **options),
         train_dataset=Dataset.from_list(examples),
