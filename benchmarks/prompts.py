@@ -117,11 +117,14 @@ def reading(items: Sequence[Item], inferred: Sequence[str | None]) -> dict[str, 
         others.append(fmean(theirs))
         nearest.append(credit_of_own([mine, *theirs]))
     return {
-        "own F1": round(fmean(own), 3),
+        **_with_error("own F1", own),
         "others": round(fmean(others), 3),
-        "nearest": round(fmean(nearest), 3),
-        "nearest +-": round(stdev(nearest) / math.sqrt(len(nearest)), 3),
+        **_with_error("nearest", nearest),
     }
+
+
+def _with_error(name: str, values: Sequence[float]) -> dict[str, float]:
+    return {name: round(fmean(values), 3), f"{name} +-": round(stdev(values) / math.sqrt(len(values)), 3)}
 
 
 def with_swapped(items: Sequence[Item]) -> list[Item]:
