@@ -79,20 +79,16 @@ def _unlabelled(data: str, config: DistilConfig) -> list[Unlabelled]:
 def _tell_cost(responses: list[Unlabelled], teacher: Teacher, config: DistilConfig) -> None:
     """Say what asking about these responses would take, before anything is sent."""
     from open_instruct_flip.judge_training.distil import count
+    from open_instruct_flip.judging.counting import told
 
     usage = asyncio.run(count(responses, teacher))
-    click.echo(
-        f"{len(responses):,} responses to ask about: {usage.requests:,} requests, about {usage.prompt_tokens:,} prompt "
-        f"tokens, at most {usage.completion_tokens:,} reply tokens{_cost(usage, config, ' at most')}; a reply "
-        "that can't be read is asked for once more",
-        err=True,
-    )
+    click.echo(f"{len(responses):,} responses to ask about: {told(usage, config.prices())}", err=True)
 
 
-def _cost(usage: Usage, config: DistilConfig, bound: str = "") -> str:
+def _cost(usage: Usage, config: DistilConfig) -> str:
     """What tokens cost, in words, where it is known what a token does."""
     prices = config.prices()
-    return "" if prices is None else f"; cost{bound}: {usage.cost(prices):,.4f}"
+    return "" if prices is None else f"; cost: {usage.cost(prices):,.4f}"
 
 
 def _agreed() -> None:

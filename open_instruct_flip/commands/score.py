@@ -62,6 +62,8 @@ def score(
     rows = RowSource.find(source, config.split)
     file = None if out == STDOUT else Path(os.path.realpath(out) if os.path.islink(out) else out)
     check_inputs(rows, file, judge, config)
+    if config.dry_run:
+        return _tell_ahead(rows, judge, config)
     reports = check_endpoints(judge.client.config)
     judge = settled(judge)
     settings = reward_settings(rows, judge, config, reports)
@@ -76,6 +78,19 @@ def score(
         raise type(error)(f"{error}{_how_to_go_on(rows, file, config)}") from error
     _report(summary, settings, file, config, as_json)
     _check_failures(summary, _how_to_go_on(rows, file, config), config)
+    return 0
+
+
+def _tell_ahead(source: RowSource, judge: Judge, config: ScoreConfig) -> int:
+    """Say what the whole of IN takes, and return the exit code."""
+    import asyncio
+
+    from open_instruct_flip.judging.counting import told
+    from open_instruct_flip.score.dry_run import count_requests
+
+    ahead = asyncio.run(count_requests(source, judge, config))
+    bad = f", {ahead.num_bad:,} more can't be judged" if ahead.num_bad else ""
+    click.echo(f"{ahead.num_responses:,} responses to judge{bad}: {told(ahead.usage, config.prices())}")
     return 0
 
 

@@ -39,3 +39,12 @@ def counted(judge: Judge) -> tuple[Judge, CountingClient]:
     client = CountingClient(judge.client.config)
     has_replies = "reply_contract" in {option.name for option in fields(judge.config)}
     return (judge.remade(client, reply_contract="free") if has_replies else judge.remade(client)), client
+
+
+def told(usage: Usage, prices: tuple[float, float] | None) -> str:
+    """What was counted, in words; with what it costs where prices of a million tokens are known."""
+    cost = "" if prices is None else f"; cost at most: {usage.cost(prices):,.4f}"
+    return (
+        f"{usage.requests:,} requests, about {usage.prompt_tokens:,} prompt tokens, at most "
+        f"{usage.completion_tokens:,} reply tokens{cost}; a reply that can't be read is asked for once more"
+    )

@@ -34,6 +34,7 @@ class ScoreConfig(Terms):
     )
     overwrite: bool = field(default=False, metadata={"help": "Replace OUT if it exists"})
     restart: bool = field(default=False, metadata={"help": "Throw away what an interrupted run has left"})
+    dry_run: bool = field(default=False, metadata={"help": "Count requests and tokens, and send nothing"})
 
     ray: bool = field(
         default=False, metadata={"help": "Score on a Ray cluster; IN must lie where all of its machines can read it"}

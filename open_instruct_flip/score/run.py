@@ -91,19 +91,24 @@ async def _score_group(
     group: ResponseGroup, guard: OutageGuard, judge: Judge, config: ScoreConfig
 ) -> tuple[ResponseGroup, list[Output]]:
     """One group with its output rows; where it can't be judged they hold the reason."""
-    fault = group.fault or _fault_for(group, judge)
-    if fault:
+    if fault := fault_for(group, judge):
         rewards = [Reward(error=FailureKind.INVALID_INPUT, detail=fault)] * group.num_outputs
     else:
-        responses = group.responses
-        if config.thinking_opened:
-            responses = [final_answer(response, opened=True) for response in responses]
-        rewards = await guard.score(group.conversation, responses)
+        rewards = await guard.score(group.conversation, judged_responses(group, config))
     return group, output_rows(group, (_located(reward, group) for reward in rewards), keep_replies=config.keep_replies)
 
 
-def _fault_for(group: ResponseGroup, judge: Judge) -> str:
+def judged_responses(group: ResponseGroup, config: ScoreConfig) -> list[str]:
+    """A group's responses as the judge gets them."""
+    if not config.thinking_opened:
+        return group.responses
+    return [final_answer(response, opened=True) for response in group.responses]
+
+
+def fault_for(group: ResponseGroup, judge: Judge) -> str:
     """Why this judge can't judge a group, or nothing."""
+    if group.fault:
+        return group.fault
     try:
         hide_instruction(group.conversation, judge.target)
     except UsageError as error:

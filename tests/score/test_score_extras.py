@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,26 @@ def test_a_limit_scores_the_first_rows_and_more_later(score: Score, tmp_path: Pa
     assert score("--limit", "5", url=failing.api_base) == 1
     assert score() == 0
     assert [row["id"] for row in read_jsonl(tmp_path / "out.jsonl")] == list(range(12))
+
+
+@pytest.mark.parametrize("judge", ["flip", "pointwise", "flip+pointwise"])
+def test_a_dry_run_counts_what_a_run_then_sends_and_sends_nothing(
+    judge: str, tmp_path: Path, source: Path, judge_double: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.write_text(LINES + json.dumps({"prompt": "write", "responses": ["soil", "loam"]}) + '\n{"prompt": "no"}\n')
+    double = judge_double(reply=lambda body: json.dumps({"instruction": "soil", "score": 7}))
+    options = ["--judge", judge, "--price_per_million", "1,2", "--max_tokens", "50"]
+    given = command(source, tmp_path / "out.jsonl", double.api_base, options=options)
+    assert run([*given, "--dry_run"]) == 0
+    assert double.num_requests == 0
+    assert not list(tmp_path.glob("out*"))
+    said = capsys.readouterr().out
+    assert said.startswith("14 responses to judge, 1 more can't be judged: ")
+    requests, prompts, replies = (int(text.replace(",", "")) for text in re.findall(r"([\d,]+) (?:req|pro|rep)", said))
+    assert f"cost at most: {(prompts + 2 * replies) / 1e6:.4f}; " in said
+    assert replies == 50 * requests
+    assert run(given) == 0
+    assert double.num_requests == requests
 
 
 def test_a_limit_below_what_is_finished_loses_nothing(
