@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def import_datasets() -> Any:
         raise MissingDependencyError(
             f"folders and hub datasets need the datasets library: {install_line('data')}"
         ) from error
+    # A README.md without a YAML header is no fault of a folder with data in it.
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
     return datasets
 
 
