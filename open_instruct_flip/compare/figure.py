@@ -36,8 +36,8 @@ MAX_END_LABELS = 6
 MAX_MARKS = 20
 ROUND_STEPS = [1, 2, 5, 10]
 BY_NAME = {metric.name: metric for metric in METRICS}
-# What stands beside the reward, the first that is known: the reward alone says little about the policy.
-BESIDE_REWARD = ("true_rate", "heldout_true_rate", "f1", "completion_length", "kl", "entropy")
+# What stands beside the reward, which alone says little about the policy: best what no judge is asked for.
+BESIDE_REWARD = ("true_rate", "heldout_true_rate", "overlap", "copy_rate", "f1", "completion_length", "kl", "entropy")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,10 @@ class Drawing:
 
 
 def headline_metrics(runs: Sequence[Run]) -> list[Metric]:
-    """Reward, and beside it the first known metric that does not depend on the run's own judge."""
+    """Reward, and beside it the first of `BESIDE_REWARD` that all runs know, or else that one does."""
     known = [metric.name for metric in known_metrics(runs)]
     beside = [name for name in BESIDE_REWARD if name in known]
+    beside.sort(key=lambda name: not all(name in run.metrics() for run in runs))
     names = (["reward"] if "reward" in known else []) + beside
     return [BY_NAME[name] for name in (names or known)[:2]]
 

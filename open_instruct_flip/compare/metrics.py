@@ -55,6 +55,22 @@ METRICS = (
     Metric("heldout_loss", "Loss, held-out", "", False, "lower", ("heldout_loss",)),
     Metric("f1", "Instruction F1", "", True, "higher", ("f1", "flip/f1_mean", "rewards/f1/mean")),
     Metric(
+        "copy_rate",
+        "Copied of the instruction",
+        "",
+        True,
+        "lower",
+        ("copy_rate", "flip/instruction_copy_rate", "*/copy_rate"),
+    ),
+    Metric(
+        "overlap",
+        "Overlap with the instruction",
+        "",
+        True,
+        None,
+        ("overlap", "flip/instruction_overlap", "*/overlap"),
+    ),
+    Metric(
         "completion_length",
         "Completion length",
         "tokens",
@@ -70,7 +86,7 @@ METRICS = (
         "s",
         False,
         "lower",
-        ("judge_latency_s", "flip/judge_latency_s"),
+        ("judge_latency_s", "flip/judge_latency_s", "*/judge_latency_s"),
     ),
     Metric(
         "judge_failure_rate",
@@ -78,7 +94,7 @@ METRICS = (
         "",
         True,
         "lower",
-        ("judge_failure_rate", "flip/failure_rate"),
+        ("judge_failure_rate", "flip/failure_rate", "*/failure_rate"),
     ),
 )
 

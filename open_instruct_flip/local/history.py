@@ -82,7 +82,8 @@ class HistoryCallback(TrainerCallback):
         if "reward" not in logs:
             return
         row = {name: logs.get(key) for name, key in LOGGED.items()}
-        row["judge_latency_s"] = logs.get(f"{self._judge}/judge_latency_s")
+        for name in ("copy_rate", "overlap", "judge_latency_s"):
+            row[name] = logs.get(f"{self._judge}/{name}")
         row["judge_failure_rate"] = logs.get(f"{self._judge}/failure_rate")
         if row["judge_failure_rate"] == 1.0:
             row["reward"] = row["reward_std"] = None  # nobody gave these

@@ -188,3 +188,21 @@ def test_a_missing_library_is_one_line_with_its_command(two_runs, tmp_path, libr
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"{library}: pip install 'open-instruct-flip[compare]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("known", "beside"),
+    [
+        ([{"overlap", "f1"}, {"overlap", "f1"}], "overlap"),
+        ([{"overlap", "copy_rate"}, {"copy_rate"}], "copy_rate"),
+        ([{"heldout_true_rate", "overlap"}, {"overlap"}], "overlap"),
+        ([{"overlap"}, {"f1"}], "overlap"),
+        ([{"kl"}, set()], "kl"),
+    ],
+)
+def test_beside_the_reward_stands_what_all_runs_know_and_judges_do_not_give(known, beside):
+    runs = [
+        Run(name, name, rows=({"step": 1, "reward": 0.5} | dict.fromkeys(metrics, 0.5),))
+        for name, metrics in zip("ab", known, strict=True)
+    ]
+    assert [metric.name for metric in headline_metrics(runs)] == ["reward", beside]

@@ -28,6 +28,12 @@ BY_NAME = {metric.name: metric for metric in METRICS}
         ("policy/entropy_avg", "entropy"),
         ("flip/judge_latency_s", "judge_latency_s"),
         ("flip/failure_rate", "judge_failure_rate"),
+        ("train/pointwise/failure_rate", "judge_failure_rate"),
+        ("pointwise/judge_latency_s", "judge_latency_s"),
+        ("flip/instruction_copy_rate", "copy_rate"),
+        ("train/likelihood/copy_rate", "copy_rate"),
+        ("flip/instruction_overlap", "overlap"),
+        ("flip/overlap", "overlap"),
     ],
 )
 def test_a_key_is_known(key, metric):
@@ -37,7 +43,13 @@ def test_a_key_is_known(key, metric):
 
 
 @pytest.mark.parametrize(
-    "key", ["objective/general-flip_correct_rate", "eval/objective/general-flip_reward", "val/sequence_lengths_min"]
+    "key",
+    [
+        "objective/general-flip_correct_rate",
+        "eval/objective/general-flip_reward",
+        "val/sequence_lengths_min",
+        "flip/request_failure_rate",
+    ],
 )
 def test_a_similar_key_is_not_taken(key):
     assert canonical_rows([{"training_step": 3, key: 0.5}])[0] == ({"step": 3},)
