@@ -8,6 +8,7 @@ from pathlib import Path
 
 from open_instruct_flip.judge_training.measures import MEASURES, Measured, means
 from open_instruct_flip.judge_training.pairs import Pair
+from open_instruct_flip.judging.lines import encode
 
 
 def file_of(folder: Path, step: int) -> Path:
@@ -23,14 +24,13 @@ def write_measured(folder: Path, step: int, pairs: Sequence[Pair], measured: Mea
         {"instruction": pair.instruction, "response": pair.response, "inferred": inferred, **figures}
         for pair, inferred, figures in zip(pairs, measured.inferred, columns, strict=True)
     ]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    file_of(folder, step).write_text(text, "utf-8")
+    file_of(folder, step).write_bytes(b"".join(map(encode, rows)))
 
 
 def changes(folder: Path, before: int, after: int) -> Mapping[str, float]:
     """The mean change of each measure between two steps, and its standard error over the pairs as `<name>_se`."""
     earlier, later = (
-        [json.loads(line) for line in file_of(folder, step).read_text("utf-8").split("\n") if line]
+        [json.loads(line) for line in file_of(folder, step).read_bytes().split(b"\n") if line]
         for step in (before, after)
     )
     return means({name: [b[name] - a[name] for a, b in zip(earlier, later, strict=True)] for name in MEASURES})

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from open_instruct_flip.client.chat_tokens import chat_tokens, common_length
 from open_instruct_flip.client.config import NEVER_ASKED
 from open_instruct_flip.conversation import Message
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import JudgeUnusableError, UsageError
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.config import MIN_RESPONSE_CHARS
@@ -20,6 +21,8 @@ from open_instruct_flip.judges.reply import UnreadableReply
 from open_instruct_flip.judges.shortening import shorten
 
 IGNORED = -100
+TEMPLATE = {"enable_thinking": False}
+"""What every chat template is told, as judges are asked."""
 NO_ROOM = "too_long"
 
 
@@ -57,6 +60,8 @@ class Prompts:
         self._flip = FlipJudge.from_options({**target, "prompt_dir": config.prompt_dir}, NEVER_ASKED)
         self._likelihood = LikelihoodJudge.from_options(target, NEVER_ASKED)
         self._base = config.base
+        for lesson in (self.inference, self.statement):
+            lesson(Pair((), "Paris.", "Name a city."))  # what a template refuses is known before data is read
 
     def free(self, pair: Pair) -> str:
         """The FLIP judge's prompt, its reply left to the model."""
@@ -82,18 +87,26 @@ class Prompts:
         """The FLIP judge's prompt as it opens the reply, and the whole reply that it should write."""
         *question, opening = self._asked(pair, "prefill")
         reply = self.form.written(self._flip.prompt.defuse(pair.instruction))
-        begun = self._chat([*question, opening], continue_final_message=True).removesuffix(opening["content"])
-        return self._lesson(begun, opening["content"], self._answered(question, reply))
+        begun = self._chat([*question, opening], continue_final_message=True)
+        whole = self._answered(question, reply)
+        if not whole.startswith(begun) or len(whole) == len(begun):
+            raise UsageError(f"--base {self._base} has a chat template that changes or drops the assistant's last turn")
+        head, ids = self._ids(begun), self._ids(whole)
+        if ids[: len(head)] != head:
+            # The server's tokens end with the opening, where these would go on in the midst of one.
+            ids = head + self._ids(whole.removeprefix(begun))
+        return Lesson(ids, common_length(self._ids(begun.removesuffix(opening["content"])), head))
 
     def statement(self, pair: Pair, *, ended: bool = True) -> Lesson:
         """The likelihood judge's prompt, and the instruction as its answer; with or without the end of the turn."""
         prompt = self._likelihood.prompt
         messages = prompt.messages(conversation=prompt.conversation(pair.context), response=pair.response)
         answer = prompt.defuse(pair.instruction)
-        open_turn = self._chat([*messages, {"role": "assistant", "content": answer}], continue_final_message=True)
-        return self._lesson(
-            open_turn.removesuffix(answer), "", self._answered(messages, answer) if ended else open_turn
-        )
+        try:
+            ids, start = chat_tokens(self.tokenizer, [*messages, {"role": "assistant", "content": answer}], TEMPLATE)
+        except JudgeUnusableError as error:
+            raise UsageError(f"--base {self._base}: {error}") from error
+        return Lesson(self._ids(self._answered(messages, answer)) if ended else ids, start)
 
     def _asked(self, pair: Pair, contract: Contract) -> list[Message]:
         """What the FLIP judge sends about a pair, the begun turn included where it opens it."""
@@ -104,24 +117,15 @@ class Prompts:
         """A chat with its reply, up to the token that ends a turn."""
         return self._chat([*messages, {"role": "assistant", "content": reply}]).rstrip()
 
-    def _lesson(self, prompt: str, opening: str, whole: str) -> Lesson:
-        """The ids of a whole text, cut where a server cuts it: after the opening, which is part of the reply."""
-        begun = prompt + opening
-        if not whole.startswith(begun) or len(whole) == len(begun):
-            raise UsageError(
-                f"--base {self._base} has a chat template that changes or drops the assistant's last turn; a judge "
-                "can't be served with it"
-            )
-        bare, head = self._ids(prompt), self._ids(begun)
-        start = len(bare) if head[: len(bare)] == bare else len(head)
-        return Lesson(head + self._ids(whole[len(begun) :]), start)
-
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _chat(self, messages: Sequence[Message], **how: bool) -> str:
-        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, enable_thinking=False, **how)
+        try:
+            text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, **TEMPLATE, **how)
+        except Exception as error:  # whatever a model's own Jinja template raises
+            raise UsageError(f"the chat template of --base {self._base} refuses a judge's prompt: {error}") from error
         return text
 
 

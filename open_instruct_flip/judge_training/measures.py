@@ -157,7 +157,7 @@ def _mean_logprob(model: Any, lesson: Lesson) -> float:
 def _line_up(instruction: str, pairs: Sequence[Pair]) -> list[str]:
     """An instruction, first, and others drawn at random: the same ones for the same pairs, whatever their order."""
     others = sorted({pair.instruction for pair in pairs} - {instruction})
-    return [instruction, *random.Random(instruction).sample(others, LINE_UP - 1)]
+    return [instruction, *random.Random(ascii(instruction)).sample(others, LINE_UP - 1)]
 
 
 def credit_of_own(scores: Sequence[float]) -> float:

@@ -44,8 +44,11 @@ def needed_bytes(model_config: Any, config: JudgeTrainingConfig, longest: int, *
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(model_config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(model_config)
+    except ValueError as error:
+        raise UsageError(f"--base {config.base} is no language model that goes on with text: {error!s:.200}") from error
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     adapters = config.lora_rank * sum(m.in_features + m.out_features for m in linear)
     trained = model.num_parameters() if config.full else adapters

@@ -7,9 +7,11 @@ restatements learns to read past them.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judge_training.pairs import Pair
 
 # Other words than the attacks of `flip eval attacks` use, which measure what was learned here.
@@ -21,6 +23,8 @@ LEAD_INS = (
 )
 RESTATE = "Restate the instruction that you were given, and do not carry it out."
 
+_LAST_WORD = re.compile(r"(?<=\S)\s+\S*$")
+
 Spoil = Callable[[Pair, Pair, random.Random], Pair]
 
 
@@ -28,12 +32,19 @@ def negatives(pairs: Sequence[Pair], share: float, seed: int) -> list[Pair]:
     """As many spoilt pairs as this share of the pairs, every kind in turn.
 
     Args:
-        pairs: At least two, of different instructions.
+        pairs: Of two different instructions at least, unless the share is none.
         share: In [0, 1].
         seed: Decides which pairs are spoilt, and how.
+
+    Raises:
+        UsageError: All pairs have one instruction.
     """
     rng = random.Random(f"negatives {seed}")
     count = round(share * len(pairs))
+    if count and len({pair.instruction for pair in pairs}) < 2:
+        raise UsageError(
+            "--negatives takes pairs of two different instructions, and all that are left to train on have one"
+        )
     return list(_spoilt(rng.sample(pairs, count), pairs, rng))
 
 
@@ -52,14 +63,12 @@ def swapped(pair: Pair, other: Pair, rng: random.Random) -> Pair:
 
 def cut(pair: Pair, other: Pair, rng: random.Random) -> Pair:
     """The response breaks off."""
-    words = pair.response.split(" ")
-    return replace(pair, response=" ".join(words[: max(1, round(len(words) * rng.uniform(0.3, 0.7)))]))
+    return replace(pair, response=_beginning(pair.response, round(len(pair.response) * rng.uniform(0.3, 0.7))))
 
 
 def padded(pair: Pair, other: Pair, rng: random.Random) -> Pair:
-    """Something else follows: the beginning of another response, no longer than the own one."""
-    own, foreign = pair.response.split(" "), other.response.split(" ")
-    return replace(pair, response=f"{pair.response}\n\n{' '.join(foreign[: max(1, len(own) // 2)])}")
+    """Something else follows: the beginning of another response, at most half as long as the own one."""
+    return replace(pair, response=f"{pair.response}\n\n{_beginning(other.response, len(pair.response) // 2)}")
 
 
 def restated(pair: Pair, other: Pair, rng: random.Random) -> Pair:
@@ -68,6 +77,14 @@ def restated(pair: Pair, other: Pair, rng: random.Random) -> Pair:
 
 
 KINDS: tuple[Spoil, ...] = (swapped, cut, padded, restated)
+
+
+def _beginning(text: str, length: int) -> str:
+    """At most so many characters, but one at least, up to the end of a word where there is one."""
+    if length >= len(text):
+        return text
+    within = _LAST_WORD.search(text[: length + 1])
+    return text[: within.start() if within else max(1, length)]
 
 
 def _restated(instruction: str, rng: random.Random) -> str:

@@ -40,6 +40,7 @@ class Draw:
         train: To learn from.
         heldout: To measure on, one for each instruction; none of these is among those of `train`.
         num_rows: Rows that were read.
+        num_fit: Pairs in them that can be learned from, before `num_pairs` are drawn.
         dropped: How many of them were left out, by reason.
         inferred_by: Models that have inferred instructions of rows; none where all were written for their responses.
         heldout_inferred_by: The same of the data that `heldout` is from.
@@ -48,6 +49,7 @@ class Draw:
     train: list[Pair] = field(default_factory=list)
     heldout: list[Pair] = field(default_factory=list)
     num_rows: int = 0
+    num_fit: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     inferred_by: set[str] = field(default_factory=set)
     heldout_inferred_by: set[str] = field(default_factory=set)
@@ -66,7 +68,8 @@ def draw_pairs(
 ) -> Draw:
     """Read rows, draw `num_pairs` of the pairs in them, and hold some out.
 
-    The draw depends on the seed and on the texts, not on the order of rows. Memory holds the drawn pairs, and 16 bytes
+    The draw depends on the seed and on the texts, not on the order of rows, but for an instruction that several rows
+    have: the first of them counts. Memory holds the drawn pairs, and 16 bytes
     for each different instruction.
 
     Args:
@@ -186,7 +189,7 @@ def _read(
 
 def _agreement(row: Row) -> float:
     agreement = row.columns.get("agreement")
-    if not isinstance(agreement, float):
+    if isinstance(agreement, bool) or not isinstance(agreement, int | float):
         raise UsageError(
             f"{row.place} tells no agreement for --min_agreement: `flip judge distil --num_samples 4` writes it"
         )
@@ -224,6 +227,7 @@ def _distinct(pairs: Iterable[Pair], target: Target, draw: Draw) -> Iterator[Pai
             draw.dropped["duplicate"] += 1
             continue
         seen.add(key)
+        draw.num_fit += 1
         yield pair
 
 
@@ -243,7 +247,7 @@ def _check(draw: Draw, left: int) -> None:
             "an assistant's last turn"
         )
     copied = draw.dropped["copied"]
-    share = copied / max(1, copied + left)
+    share = copied / max(1, copied + draw.num_fit)
     if share > MOST_COPIES:
         raise UsageError(
             f"{share:.0%} of the responses hold their instruction word for word: a judge would learn to copy, not to "

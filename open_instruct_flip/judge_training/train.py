@@ -32,6 +32,7 @@ from open_instruct_flip.judge_training.lessons import IGNORED, NO_ROOM, Lesson, 
 from open_instruct_flip.judge_training.measures import HeldOut
 from open_instruct_flip.judge_training.memory import check_memory
 from open_instruct_flip.judge_training.negatives import negatives
+from open_instruct_flip.judge_training.order import ByLength
 from open_instruct_flip.judge_training.pairs import Draw, Pair, draw_pairs
 from open_instruct_flip.rows.files import RowSource
 
@@ -76,6 +77,11 @@ class JudgeTrainer(SFTTrainer):
         write_measured(self.heldout_folder, self.state.global_step, self.heldout.pairs, measured)
         measures = {f"eval_{name}": value for name, value in measured.means().items()}
         return output._replace(metrics={**(output.metrics or {}), **measures})
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        examples: Any = train_dataset or self.train_dataset
+        lengths = [len(ids) for ids in examples["input_ids"]]
+        return ByLength(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed)
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def train_judge(
     out = Path(config.out)
     with training_folder(out, settings, restart=config.restart) as checkpoint:
         _quiet(out, config)
-        say(_plan(draw, examples, checkpoint))
+        say(_plan(draw, examples, len(heldout), checkpoint))
         follower = Follower(out, config.seed, settings, say)
         trainer = _trainer(config, base, examples, [prompts.inference(pair) for pair in heldout], measured, follower)
         trainer.args.eval_on_start = checkpoint is None
@@ -145,6 +151,8 @@ def _base(config: JudgeTrainingConfig) -> Base:
         raise UsageError("--packing needs a GPU and flash-attn: without them, packed pairs would see each other")
     if config.packing:
         _need("flash_attn", "--packing", "pip install flash-attn")
+    if config.wandb_project:
+        _need("wandb", "--wandb_project", install_line("tracking"))
     try:
         # A tokenizer that is not there is looked for twice, with the hub's waits each time.
         model_config = AutoConfig.from_pretrained(config.base)
@@ -188,10 +196,10 @@ def _fit(draw: Draw, prompts: Prompts, config: JudgeTrainingConfig) -> tuple[lis
     return heldout, taught
 
 
-def _plan(draw: Draw, examples: list[Lesson], checkpoint: Path | None) -> str:
+def _plan(draw: Draw, examples: list[Lesson], num_heldout: int, checkpoint: Path | None) -> str:
     left_out = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in sorted(draw.dropped.items()) if count)
     tokens = sum(len(lesson.ids) for lesson in examples)
-    taken = f"{draw.num_rows} rows: {len(examples)} examples of {tokens:,} tokens, {len(draw.heldout)} pairs held out"
+    taken = f"{draw.num_rows} rows: {len(examples)} examples of {tokens:,} tokens, {num_heldout} pairs held out"
     on = f"; goes on from {checkpoint.name}" if checkpoint else ""
     return taken + (f"; left out: {left_out}" if left_out else "") + on
 
@@ -249,8 +257,9 @@ def _adapters(config: JudgeTrainingConfig) -> Any:
 
 
 def _arguments(config: JudgeTrainingConfig, base: Base) -> SFTConfig:
-    return SFTConfig(
-        output_dir=str(Path(config.out) / CHECKPOINTS),
+    arguments = SFTConfig(
+        # A run may go on from another working directory, and the best checkpoint is found by its path.
+        output_dir=str(Path(config.out).resolve() / CHECKPOINTS),
         run_name=Path(config.out).name,
         seed=config.seed,
         num_train_epochs=config.epochs,
@@ -263,7 +272,6 @@ def _arguments(config: JudgeTrainingConfig, base: Base) -> SFTConfig:
         max_length=config.max_length,
         packing=config.packing,
         eval_packing=False,
-        train_sampling_strategy="random" if config.packing else "group_by_length",
         gradient_checkpointing=config.gradient_checkpointing,
         bf16=base.bfloat16,
         use_cpu=not base.gpu,
@@ -282,6 +290,10 @@ def _arguments(config: JudgeTrainingConfig, base: Base) -> SFTConfig:
         report_to=["wandb"] if config.wandb_project else [],
         disable_tqdm=True,
     )
+    if arguments.n_gpu > 1:
+        # All GPUs of one process would be DataParallel's, which splits arguments that are no batch. One trains.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _dataset(examples: list[Lesson]) -> Dataset:
@@ -294,7 +306,8 @@ def _outcome(trainer: JudgeTrainer, draw: Draw, num_examples: int, base: Base) -
         for entry in trainer.state.log_history
         if "eval_f1" in entry
     }
-    best = trainer.state.best_global_step or trainer.state.global_step
+    # Where the best checkpoint is gone, the last weights are what there is.
+    best = (trainer.state.best_model_checkpoint and trainer.state.best_global_step) or trainer.state.global_step
     return Outcome(
         before=figures[0],
         after=figures[best],

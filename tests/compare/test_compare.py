@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 import pytest
 
 from open_instruct_flip.commands.main import run as flip
+from open_instruct_flip.compare.figure import headline_metrics
+from open_instruct_flip.compare.run import Run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

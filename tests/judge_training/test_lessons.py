@@ -5,9 +5,11 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from open_instruct_flip.errors import JudgeUnusableError
-from open_instruct_flip.judge_training.lessons import IGNORED, fitted, lessons
+from open_instruct_flip.judge_training.lessons import IGNORED, Prompts, fitted, lessons
 from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judges.contract import LineForm, ReplyForm
 from open_instruct_flip.judges.flip import FlipJudge
@@ -49,6 +51,54 @@ def test_the_likelihood_judge_sends_what_was_trained(judge_double, tokenizer, pr
     sent = [rendered(tokenizer, body) for body in server.bodies]
     assert tokenizer.decode(prompts.statement(without, ended=False).ids) in sent
     assert tokenizer.decode(prompts.statement(PAIR).ids).endswith(f"{PAIR.instruction}<|end|>")
+
+
+def byte_pairs():
+    """A tokenizer as that of GPT-2: a space belongs to the word behind it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return tokenizer, trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["</s>"])
+
+
+def sentence_pieces():
+    """A tokenizer as that of Llama 2: a space is put before each text."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return tokenizer, trainers.BpeTrainer(special_tokens=["<unk>", "</s>"])
+
+
+def text_of(tokenizer, lesson):
+    """What a loss is on, from its tokens alone."""
+    tokens = tokenizer.convert_ids_to_tokens(lesson.ids[lesson.start :])
+    return "".join(tokens).replace("▁", " ").replace("Ġ", " ").strip()
+
+
+WORDS = "The request was: Name the judge that reads a response. Say why soil matters to us all. "
+
+
+@pytest.mark.parametrize("kind", [byte_pairs, sentence_pieces])
+@pytest.mark.parametrize("before", ["<assistant>", "[/INST] "])
+def test_lessons_are_in_the_tokens_of_the_server_whatever_the_tokenizer(kind, before, config):
+    tokenizer, trainer = kind()
+    tokenizer.train_from_iterator([WORDS] * 20, trainer)
+    served = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token=tokenizer.model.unk_token)
+    served.chat_template = (
+        "{% for turn in messages %}{% if turn.role == 'assistant' %}{{ '" + before + "' + turn.content + '</s>' }}"
+        "{% else %}{{ '<' + turn.role + '>' + turn.content + '</s>' }}{% endif %}{% endfor %}"
+    )
+    prompts = Prompts(served, config)
+    lesson, statement = prompts.inference(PAIR), prompts.statement(PAIR, ended=False)
+    opened = served(prompts.opened(PAIR), add_special_tokens=False)["input_ids"]
+    assert lesson.ids[: len(opened)] == opened
+    assert lesson.start < len(opened), "the opening is learned, too"
+    assert text_of(served, lesson).startswith("The request was")
+    likelihood = LikelihoodJudge("hosted_vllm/judge", "http://127.0.0.1:9/v1").prompt
+    chat = likelihood.messages(conversation=likelihood.conversation(PAIR.context), response=PAIR.response)
+    answered = [*chat, {"role": "assistant", "content": PAIR.instruction}]
+    text = served.apply_chat_template(answered, tokenize=False, continue_final_message=True)
+    assert statement.ids == served(text, add_special_tokens=False)["input_ids"]
+    assert text_of(served, statement).startswith("Say")
+    assert prompts.statement(PAIR).ids[: len(statement.ids) - 1] == statement.ids[:-1]
 
 
 def test_the_loss_is_on_the_reply_alone(tokenizer, prompts):

@@ -7,7 +7,7 @@ import pytest
 
 from open_instruct_flip.data.decontaminate import Benchmarks
 from open_instruct_flip.errors import UsageError
-from open_instruct_flip.judge_training.negatives import KINDS, LEAD_INS, RESTATE, negatives
+from open_instruct_flip.judge_training.negatives import KINDS, LEAD_INS, RESTATE, cut, negatives, padded
 from open_instruct_flip.judge_training.pairs import Pair, draw_pairs, spoken
 from open_instruct_flip.rows.files import Row
 
@@ -40,7 +40,10 @@ def test_what_is_measured_on_can_come_from_other_data(rows, config):
 
 
 def test_agreement_says_what_to_learn_from_and_not_what_to_measure_on(rows, config):
-    inferred = [{**row, "agreement": 0.9, "inferred_by": "teacher"} for row in rows[:20]]
+    agreement = [1, *[0.9] * 19]  # a whole number, as other programs write it
+    inferred = [
+        {**row, "agreement": agrees, "inferred_by": "teacher"} for row, agrees in zip(rows[:20], agreement, strict=True)
+    ]
     draw = draw_pairs(numbered(inferred), replace(config, min_agreement=0.5), heldout_rows=numbered(rows[20:]))
     assert (len(draw.train), len(draw.heldout)) == (20, 16)
     assert (draw.inferred_by, draw.heldout_inferred_by) == ({"teacher"}, set())
@@ -139,6 +142,24 @@ def test_a_spoilt_response_keeps_the_instruction_that_it_really_answers(rows):
         else:
             longer, shorter = (clean, pair.response) if kind == "cut" else (pair.response, clean)
             assert longer.startswith(shorter)
+
+
+def test_a_spoilt_response_of_text_without_spaces_keeps_its_measure(rows):
+    texts = ["一二三四五六七八九十" * 2, "月火水木金土日" * 50]
+    pairs = [Pair((), text, f"instruction {number}") for number, text in enumerate(texts)]
+    rng = random.Random(0)
+    shorter = cut(pairs[0], pairs[1], rng).response
+    assert 0.3 * 20 - 1 <= len(shorter) <= 0.7 * 20 + 1
+    assert padded(pairs[0], pairs[1], rng).response == f"{texts[0]}\n\n{texts[1][:10]}"
+    lines = replace(pairs[0], response="one\ntwo\nthree\nfour\nfive")
+    assert cut(lines, pairs[1], rng).response in {"one\ntwo", "one\ntwo\nthree"}
+
+
+def test_negatives_of_one_instruction_alone_are_refused():
+    pairs = [Pair((), f"response {number}", "Be brief.") for number in range(8)]
+    with pytest.raises(UsageError, match="--negatives takes pairs of two different instructions"):
+        negatives(pairs, 0.25, seed=1)
+    assert negatives(pairs, 0.0, seed=1) == []
 
 
 def test_negatives_depend_on_the_seed_alone(rows):

@@ -17,7 +17,7 @@ from trl import SFTConfig
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.compare.sources import read_any
-from open_instruct_flip.judge_training import memory, train
+from open_instruct_flip.judge_training import follow, memory, train
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 from open_instruct_flip.judge_training.lessons import Prompts
 from open_instruct_flip.judge_training.measures import HeldOut
@@ -143,7 +143,8 @@ def test_all_weights_are_trained_by_full_on_pairs_that_a_teacher_inferred(rows, 
 
 def test_a_judge_is_measured_on_the_pairs_that_are_given_for_it(rows, tmp_path):
     tests = tmp_path / "tests.jsonl"
-    tests.write_text("".join(json.dumps(row) + "\n" for row in rows[40:]))
+    half = "\ud83d"  # of a surrogate pair, which UTF-8 can't hold
+    tests.write_text("".join(json.dumps({**row, "prompt": row["prompt"] + half}) + "\n" for row in rows[40:]))
     inferred = [row | {"inferred_by": "hosted_vllm/big"} for row in rows[:40]]
     learn = tmp_path / "pairs.jsonl"
     learn.write_text("".join(json.dumps(row) + "\n" for row in inferred))
@@ -175,6 +176,72 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(data, tmp_path, capsys):
     assert "step 0/6" not in said
     assert read_any(str(out)).series("f1")[0] == [0, 2, 4, 6]
     assert (out / "judge" / "README.md").exists()
+
+
+def break_off(monkeypatch, step):
+    """Have runs end where this step would end, as when they are killed."""
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == step:
+            raise KilledError
+        control.should_evaluate |= state.global_step == state.max_steps
+
+    monkeypatch.setattr(follow.Follower, "on_step_end", on_step_end)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("broken_at", [3, 5])
+def test_a_run_that_was_broken_off_ends_with_the_judge_of_one_that_was_not(broken_at, data, tmp_path, monkeypatch):
+    options = ("--num_pairs", "24", "--epochs", "2", "--learning_rate", "1e-2", "--patience", "9", "--full")
+    assert run(arguments(data, tmp_path / "whole", *options)) == 0
+    with monkeypatch.context() as patch:
+        break_off(patch, broken_at)
+        with pytest.raises(KilledError):
+            run(arguments(data, tmp_path / "broken", *options))
+    assert run(arguments(data, tmp_path / "broken", *options)) == 0
+    whole, broken = (weights(tmp_path / name / "judge") for name in ("whole", "broken"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(broken[name], weight, msg=name)
+    last = [read_lines(tmp_path / name / "heldout" / "step_6.jsonl") for name in ("whole", "broken")]
+    assert last[0] == last[1]
+
+
+def test_where_the_best_checkpoint_is_gone_the_card_is_of_the_weights_that_are_saved(data, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KilledError
+
+    options = ("--epochs", "3", "--learning_rate", "1", "--full", "--patience", "9")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_save", killed)
+        with pytest.raises(KilledError):
+            run(arguments(data, tmp_path / "run", *options))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert run(arguments(data, tmp_path / "moved", *options)) == 0
+    curve = read_lines(tmp_path / "moved" / "history.jsonl")
+    gains = {row["step"]: row["likelihood_gain"] for row in curve if "f1" in row}
+    (kept,) = re.findall(r"Step (\d) of 6 was kept", (tmp_path / "moved" / "judge" / "README.md").read_text())
+    assert likelihood_gain(tmp_path / "moved" / "judge", data) == pytest.approx(gains[int(kept)], abs=0.05)
+
+
+def test_a_base_whose_template_takes_no_system_turn_is_refused_before_data_is_read(tmp_path, capsys):
+    base = without_template(tmp_path)
+    (base / "chat_template.jinja").write_text(
+        "{% for turn in messages %}{% if turn.role == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}{{ turn.role + ': ' + turn.content }}{% endfor %}"
+    )
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("no json\n")
+    assert_refused(arguments(str(bad), tmp_path / "run", base=base), "System role not supported", tmp_path, capsys)
+
+
+def test_wandb_is_looked_for_before_the_start(data, tmp_path, capsys, monkeypatch):
+    find = train.importlib.util.find_spec
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name))
+    given = arguments(data, tmp_path / "run", "--wandb_project", "judges")
+    assert_refused(given, "--wandb_project needs wandb: pip install", tmp_path, capsys)
 
 
 def without_template(tmp_path):
