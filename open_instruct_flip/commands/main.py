@@ -21,7 +21,7 @@ NO_ARGUMENTS: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsH
 # Name -> (file in this folder, its click command, one line for `flip --help`). Files are imported when called.
 COMMANDS = {
     "score": ("score", "score", "Judge a file of responses."),
-    "serve": ("serve", "serve", "Start a judge server."),
+    "serve": ("serve", "serve", "Start a judge or a reward server."),
     "judge": ("judge", "judge", "Train a judge model of your own."),
     "local": ("local", "local", "Train against FLIP on this machine, without a GPU."),
     "train": ("train", "train", "Train with Open Instruct's grpo_fast."),

@@ -154,7 +154,7 @@ def costs_ahead(counts: Mapping[str, Usage], prices: tuple[float, float] | None)
         "requests",
         "prompt tokens, about",
         "reply tokens, at most",
-        "cost, at most",
+        "cost, about",
     )
     for label, usage in counts.items():
         tokens = (_count(usage.requests), _count(usage.prompt_tokens), _count(usage.completion_tokens))

@@ -11,7 +11,7 @@ from open_instruct_flip.judges.base import Judge
 from open_instruct_flip.rewards import FailureKind, Usage
 
 CHARS_PER_TOKEN = 4
-"""Of English text, roughly; what a chat template adds is not counted."""
+"""Of English text, roughly. A character outside ASCII counts as a token; what a chat template adds is not counted."""
 
 
 class CountingClient(JudgeClient):
@@ -26,12 +26,23 @@ class CountingClient(JudgeClient):
         self.usage = Usage()
 
     async def complete(self, request: ChatRequest) -> Completion:
-        chars = sum(len(message["content"]) for message in request.messages)
-        self.usage += Usage(chars // CHARS_PER_TOKEN, request.n * request.max_tokens, 1)
+        tokens = estimated_tokens("".join(message["content"] for message in request.messages))
+        self.usage += Usage(tokens, request.n * request.max_tokens, 1)
         if not request.reads_prompt:
             raise RequestFailed(FailureKind.TIMEOUT, "nothing is sent in a dry run")
         answered = {str(hash(request.messages[-1]["content"])): {"logprob": -1.0}}
         return Completion(("",), ("length",), Usage(), prompt_logprobs=[None, {"0": {"logprob": -1.0}}, answered])
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many tokens a text is, for want of the judge's tokenizer.
+
+    Example:
+        >>> estimated_tokens("Name three rivers."), estimated_tokens("三つの川の名前を挙げてください。")
+        (4, 16)
+    """
+    others = sum(1 for character in text if not character.isascii())
+    return (len(text) - others) // CHARS_PER_TOKEN + others
 
 
 def counted(judge: Judge) -> tuple[Judge, CountingClient]:
@@ -43,7 +54,7 @@ def counted(judge: Judge) -> tuple[Judge, CountingClient]:
 
 def told(usage: Usage, prices: tuple[float, float] | None) -> str:
     """What was counted, in words; with what it costs where prices of a million tokens are known."""
-    cost = "" if prices is None else f"; cost at most: {usage.cost(prices):,.4f}"
+    cost = "" if prices is None else f"; cost about: {usage.cost(prices):,.4f}"
     return (
         f"{usage.requests:,} requests, about {usage.prompt_tokens:,} prompt tokens, at most "
         f"{usage.completion_tokens:,} reply tokens{cost}; a reply that can't be read is asked for once more"

@@ -73,7 +73,7 @@ def test_the_cost_is_told_before_anything_is_sent(server: JudgeDouble, tmp_path:
     told = "3 responses to ask about: 3 requests, about "
     assert distil(data, out, server, *price, "--dry_run") == 0
     assert told in (said := capsys.readouterr().err)
-    assert "at most 150 reply tokens; cost at most: 0.1500" in said
+    assert "at most 150 reply tokens; cost about: 0.1500" in said
     assert not out.exists()
     assert distil(data, out, server, *price) == 2
     said = capsys.readouterr().err

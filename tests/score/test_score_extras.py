@@ -62,7 +62,7 @@ def test_a_dry_run_counts_what_a_run_then_sends_and_sends_nothing(
     said = capsys.readouterr().out
     assert said.startswith("14 responses to judge, 1 more can't be judged: ")
     requests, prompts, replies = (int(text.replace(",", "")) for text in re.findall(r"([\d,]+) (?:req|pro|rep)", said))
-    assert f"cost at most: {(prompts + 2 * replies) / 1e6:.4f}; " in said
+    assert f"cost about: {(prompts + 2 * replies) / 1e6:.4f}; " in said
     assert replies == 50 * requests
     assert run(given) == 0
     assert double.num_requests == requests
