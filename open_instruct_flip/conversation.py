@@ -42,6 +42,8 @@ def check_conversation(conversation: Sequence[Message]) -> None:
     for number, message in enumerate(conversation):
         if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
             raise UsageError(f"turn {number} of the conversation is no {{'role', 'content'}}: {message!r:.80}")
+        if not isinstance(message["role"], str):
+            raise UsageError(f"turn {number} of the conversation has the role {message['role']!r:.80}")
         if not isinstance(message["content"], str):
             kind = type(message["content"]).__name__
             raise UsageError(f"turn {number} of the conversation has a content that is no text but {kind}")

@@ -58,15 +58,24 @@ class BatchThread(ABC, Generic[Item]):
     def _answer_waiting(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        for batch in self.split([item for item in waiting if item.result.set_running_or_notify_cancel()]):
+        left = [item for item in waiting if item.result.set_running_or_notify_cancel()]
+        try:
+            batches = list(self.split(left))
+        except Exception as error:  # whatever a model's own code raises: those who wait must know
+            self._fail(left, error)
+            return
+        for batch in batches:
             try:
-                results = self.answer(batch)
-            except Exception as error:  # out of memory, or whatever a model's own code raises: those who wait must know
-                for item in batch:
-                    item.result.set_exception(self._failed(error))
+                results = list(zip(batch, self.answer(batch), strict=True))
+            except Exception as error:  # the same, or out of memory
+                self._fail(batch, error)
             else:
-                for item, result in zip(batch, results, strict=True):
+                for item, result in results:
                     item.result.set_result(result)
+
+    def _fail(self, items: Sequence[Item], error: Exception) -> None:
+        for item in items:
+            item.result.set_exception(self._failed(error))
 
     def _failed(self, error: Exception) -> RequestFailed:
         reason = " ".join(str(error).split())[:200]

@@ -26,6 +26,10 @@ class Kept(Generic[Result]):
     def __reduce__(self) -> tuple[Any, ...]:
         return Kept, (self._size,)
 
+    def forget(self) -> None:
+        """Keep nothing of what was made so far."""
+        self._results.clear()
+
     async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, Result]]) -> tuple[Result, bool]:
         """The result for a key, and whether it was made for this caller: one of those who wait bears its cost."""
         if key in self._results:

@@ -117,7 +117,7 @@ def validate(
         _print_findings(findings)
     else:
         click.echo(f"{path_or_name}: nothing to complain about")
-    return int(strict or any(finding.severity == "error" for finding in findings))
+    return int(any(strict or finding.severity == "error" for finding in findings))
 
 
 @data.command()

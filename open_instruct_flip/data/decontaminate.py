@@ -7,7 +7,10 @@ from pathlib import Path
 
 from open_instruct_flip.data.filters import user_turns, words
 from open_instruct_flip.data.prompts import KNOWN_COLUMNS, BadRows, read_prompts
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.rows.files import RowSource
+
+REMEDY = "; a benchmark has to be read as a whole: correct or remove these rows"
 
 
 class Benchmarks:
@@ -22,8 +25,19 @@ class Benchmarks:
 
     @classmethod
     def from_files(cls, paths: Iterable[str | Path], ngram: int) -> Benchmarks:
-        """Read the user turns of files, or of all splits of folders or hub datasets; all rows have to fit a shape."""
-        return cls((text for path in paths for text in _user_turns(path)), ngram)
+        """Read the user turns of files, or of all splits of folders or hub datasets.
+
+        Raises:
+            FlipError: A row fits no known shape.
+            UsageError: One of them holds no word, or is a folder with files that are in no split.
+        """
+        benchmarks = cls((), ngram)
+        for path in paths:
+            grams = cls(_user_turns(path), ngram)._grams
+            if not grams:
+                raise UsageError(f"{path} holds no user turn that data could be kept away from")
+            benchmarks._grams |= grams
+        return benchmarks
 
     def __len__(self) -> int:
         return len(self._grams)
@@ -42,5 +56,5 @@ class Benchmarks:
 def _user_turns(path: str | Path) -> Iterator[str]:
     columns = KNOWN_COLUMNS if Path(path).exists() else None
     for source in RowSource.find_all(path):
-        for prompt in read_prompts(source.rows(columns), BadRows(), multi_turn=True):
+        for prompt in read_prompts(source.rows(columns), BadRows(remedy=REMEDY), multi_turn=True):
             yield from user_turns(prompt)

@@ -25,7 +25,7 @@ _ENGLISH_WORDS = frozenset(
 _MIN_WORDS_FOR_LANGUAGE = 5
 MAX_CHARS_PER_WORD = 20
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -67,13 +67,13 @@ def words(text: str) -> list[str]:
         >>> words("Don't panic: it's 5 o'clock!")
         ["don't", 'panic', "it's", '5', "o'clock"]
     """
-    return _WORD.findall(text.lower())
+    return _WORD.findall(text.lower().replace("’", "'"))
 
 
 def is_english(prompt: ChatPrompt) -> bool:
     """By the source's own labels where it has some, otherwise by `looks_english` of the instruction."""
     if prompt.languages:
-        return all(label.lower() in ENGLISH_LABELS for label in prompt.languages)
+        return all(re.split("[-_]", label.lower())[0] in ENGLISH_LABELS for label in prompt.languages)
     return looks_english(prompt.instruction)
 
 
@@ -90,7 +90,7 @@ def looks_english(text: str) -> bool:
     if sum(map(str.isascii, letters)) < 0.9 * len(letters):
         return False
     found = words(text)
-    known = sum(word.replace("’", "'") in _ENGLISH_WORDS for word in found)
+    known = sum(word in _ENGLISH_WORDS for word in found)
     return len(found) < _MIN_WORDS_FOR_LANGUAGE or known >= max(1, min(len(found), 60) // 15)
 
 

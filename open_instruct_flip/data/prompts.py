@@ -11,7 +11,14 @@ from typing import Any
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.errors import FlipError
 from open_instruct_flip.rows.files import Row
-from open_instruct_flip.rows.shapes import PROMPT_COLUMNS, BadRowError, find_turns, read_message, read_role
+from open_instruct_flip.rows.shapes import (
+    PROMPT_COLUMNS,
+    BadRowError,
+    find_turns,
+    is_encodable,
+    read_message,
+    read_role,
+)
 
 # All that `read_prompt` may look at; other columns of a parquet file need not be read.
 KNOWN_COLUMNS = (*PROMPT_COLUMNS, "language", "toxic", "redacted")
@@ -56,7 +63,7 @@ def read_prompt(columns: Mapping[str, Any], *, multi_turn: bool = False) -> Chat
     labels = (columns.get("language"), turns[end].get("language"))
     return ChatPrompt(
         messages=tuple(_trainable(turn, number) for number, turn in enumerate(turns[: end + 1])),
-        languages=tuple(label for label in labels if isinstance(label, str)),
+        languages=tuple(label for label in labels if isinstance(label, str) and label.strip()),
         toxic=_is_flagged("toxic", columns, turns),
         redacted=_is_flagged("redacted", columns, turns),
     )
@@ -72,6 +79,7 @@ class BadRows:
 
     skip: bool = False
     max_named: int = 20
+    remedy: str = "; --skip_bad_rows leaves them out"
     count: int = 0
     named: list[str] = field(default_factory=list)
 
@@ -85,7 +93,7 @@ class BadRows:
     def check(self) -> None:
         """Raise FlipError if a bad row was met that is not to be skipped."""
         if self.count and not self.skip:
-            raise FlipError(f"{self.count} bad rows ({'; '.join(self.named)}); --skip_bad_rows leaves them out")
+            raise FlipError(f"{self.count} bad rows ({'; '.join(self.named)}){self.remedy}")
 
 
 def read_prompts(rows: Iterable[Row], bad_rows: BadRows, *, multi_turn: bool) -> Iterator[ChatPrompt]:
@@ -99,11 +107,6 @@ def read_prompts(rows: Iterable[Row], bad_rows: BadRows, *, multi_turn: bool) ->
         except BadRowError as error:
             bad_rows.add(row, str(error))
     bad_rows.check()
-
-
-def is_encodable(text: str) -> bool:
-    """Whether UTF-8, and with it parquet, can hold the text."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def conversation_key(messages: Iterable[Message]) -> bytes:

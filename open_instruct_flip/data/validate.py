@@ -12,6 +12,7 @@ from open_instruct_flip.data.labels import known_labels, labels_of_hidden_instru
 from open_instruct_flip.data.prompts import ROLES, conversation_key
 from open_instruct_flip.errors import MissingDependencyError, UsageError
 from open_instruct_flip.rows.files import Row, read_rows
+from open_instruct_flip.rows.shapes import is_encodable
 from open_instruct_flip.similarity.f1 import is_scorable
 from open_instruct_flip.similarity.measures import UNSPACED_REMEDY
 from open_instruct_flip.similarity.scripts import is_unspaced
@@ -154,7 +155,9 @@ class _Checker:
         if key in self.seen:
             yield _Problem("duplicate", "warning", "the same conversation stands in an earlier row")
         self.seen.add(key)
-        if self.prompt_length:
+        if not all(is_encodable(message["content"]) for message in messages):
+            yield _Problem("surrogate", "error", "a turn has half a surrogate pair, which UTF-8 can't hold")
+        elif self.prompt_length:
             yield from self.prompt_length.problems(messages)
 
     def _label_problems(self, messages: list[Message], truths: Any, labels: Any) -> Iterator[_Problem]:

@@ -10,7 +10,7 @@ from typing import Any
 from open_instruct_flip.conversation import Message, check_conversation
 from open_instruct_flip.errors import UsageError
 from open_instruct_flip.rows.files import Row, RowSource
-from open_instruct_flip.rows.shapes import BadRowError, find_turns, read_message
+from open_instruct_flip.rows.shapes import SYSTEM_COLUMNS, BadRowError, find_turns, is_encodable, read_message
 
 SIDES = ("chosen", "rejected")
 
@@ -69,13 +69,20 @@ def _pair(row: Row) -> Pair:
     if missing:
         raise BadRowError(f"{' and '.join(missing)} missing or empty; a row has {', '.join(row.columns) or 'nothing'}")
     turns = {side: _turns(row.columns[side], side) for side in SIDES}
+    before, beside = (turns[side][:-1] for side in SIDES)
+    if before and beside and before != beside:
+        raise BadRowError("chosen and rejected do not answer the same conversation")
     chosen, rejected = (turns[side][-1]["content"] for side in SIDES)
     if not chosen.strip() or not rejected.strip():
         raise BadRowError("a response says nothing")
     if chosen.strip() == rejected.strip():
         raise BadRowError("chosen and rejected are the same response")
-    conversation = turns["chosen"][:-1] or [read_message(t, n) for n, t in enumerate(find_turns(row.columns))]
+    system = {name: row.columns.get(name) for name in SYSTEM_COLUMNS}
+    asked = find_turns({**system, "messages": before} if before else row.columns)
+    conversation = [read_message(turn, number) for number, turn in enumerate(asked)]
     check_conversation(conversation)
+    if not all(map(is_encodable, (chosen, rejected, *(turn["content"] for turn in conversation)))):
+        raise BadRowError("a text has half a surrogate pair, which tokenizers can't read")
     return Pair(tuple(conversation), chosen, rejected, *_explained(row.columns))
 
 
@@ -85,7 +92,10 @@ def _turns(value: Any, side: str) -> list[Message]:
         return [{"role": "assistant", "content": value}]
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise BadRowError(f"{side} is neither a text nor a list of turns: {value!r:.60}")
-    return [read_message(turn, number) for number, turn in enumerate(value)]
+    turns = [read_message(turn, number) for number, turn in enumerate(value)]
+    if turns[-1]["role"] != "assistant":
+        raise BadRowError(f"{side} ends with a turn of {turns[-1]['role']!r}, which is no response")
+    return turns
 
 
 def _explained(columns: dict[str, Any]) -> tuple[tuple[str, str] | None, str | None]:

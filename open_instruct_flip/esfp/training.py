@@ -136,20 +136,25 @@ def _example(pair: Pair, filler: Filler) -> Example:
 def split_pairs(pairs: Sequence[Pair], config: TrainConfig) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and pairs to hold out, both shuffled; no conversation has pairs in both.
 
-    Whole conversations are held out until these have `heldout` of the pairs, and one is left to train on.
+    Whole conversations are held out, the smallest one and others up to `heldout` of the pairs; one is left to train on.
     """
     order = list(pairs)
     random.Random(config.seed).shuffle(order)
     conversations: dict[str, list[Pair]] = {}
     for pair in order:
         conversations.setdefault(repr(pair.conversation), []).append(pair)
-    last = list(conversations)[-1]
     wanted = max(1, round(config.heldout * len(order)))
-    held: list[Pair] = []
-    train: list[Pair] = []
-    for name, of_conversation in conversations.items():
-        (held if len(held) < wanted and name != last else train).extend(of_conversation)
-    return train, held
+    # The smallest one first, whatever its size; sorting is stable, so that the others stay shuffled.
+    smallest = min(conversations, key=lambda name: len(conversations[name]))
+    held: dict[str, list[Pair]] = {}
+    count = 0
+    for name in sorted(conversations, key=lambda name: name != smallest):
+        size = len(conversations[name])
+        if len(held) < len(conversations) - 1 and (not held or count + size <= wanted):
+            held[name] = conversations[name]
+            count += size
+    train = [pair for pair in order if repr(pair.conversation) not in held]
+    return train, [pair for of_conversation in held.values() for pair in of_conversation]
 
 
 def _trainer(

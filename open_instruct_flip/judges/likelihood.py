@@ -47,6 +47,8 @@ PRIORS_KEPT = 4096
 HALF_AT_NATS = 100.0
 CONVERSATION = PromptTemplate("", "")
 """Forward there is no prompt, only foreign text that must not start another turn."""
+_GONE = frozenset({FailureKind.UNREACHABLE, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT})
+"""After these, a server may be another one."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class LikelihoodJudge(Judge):
         try:
             prior, new = await self._priors.get((turns, answer), lambda: self._whole(chat(NO_RESPONSE), answer))
         except RequestFailed as error:
+            self._forget_priors(error)
             failed = failed_request(error)
             return [replace(failed, usage=share) for share in split_usage(failed.usage, len(responses))]
         rewards = await together(self._given(chat, response, answer, prior) for response in responses)
@@ -163,8 +166,14 @@ class LikelihoodJudge(Judge):
             completion, (truncated,) = await fitted(send, [response], self.config.max_response_chars)
             found = await self._reader.tokens(completion, chat(response), answer, len(prior.tokens))
         except RequestFailed as error:
+            self._forget_priors(error)
             return failed_request(error)
         return self._reward(found, prior, completion, completion.usage, truncated)
+
+    def _forget_priors(self, error: RequestFailed) -> None:
+        """A server that was gone may come back with another model under the same name."""
+        if error.kind in _GONE:
+            self._priors.forget()
 
     async def _forward(self, conversation: Sequence[Message], response: str) -> Reward:
         """A response's reward from its own likelihood."""

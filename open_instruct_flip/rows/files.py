@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import sys
@@ -16,7 +17,8 @@ from open_instruct_flip.rows.hub import folder_splits, hub_revision, hub_splits,
 from open_instruct_flip.rows.parquet import num_parquet_rows, read_parquet
 
 STDIN = "-"
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", ".txt")
+ROW_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+SUFFIXES = (*ROW_SUFFIXES, ".txt")
 
 
 class Row(NamedTuple):
@@ -95,10 +97,15 @@ class RowSource:
 
     @classmethod
     def find_all(cls, name: str | Path) -> list[RowSource]:
-        """Every split of what a name stands for; raises as `find`."""
+        """Every split of what a name stands for; raises as `find`, and where a folder has data that no split reads."""
         path, name = Path(name), str(name)
         if path.is_dir():
             splits = folder_splits(path)
+            if left_out := _in_no_split(path, splits):
+                raise UsageError(
+                    f"of the folder {path}, the datasets library reads no {', '.join(left_out[:3])}"
+                    f"{' and others' if len(left_out) > 3 else ''}; give the files one by one"
+                )
             return [cls(name, split, _files_of(path, splits, split)) for split in splits or ["train"]]
         found = cls.find(name)
         if found.files or name == STDIN:
@@ -154,6 +161,18 @@ def _files_of(folder: Path, splits: Mapping[str, Sequence[Path]], split: str) ->
     if split not in splits:
         raise UsageError(f"{folder} has no split {split!r}; it has {', '.join(splits) or 'none'}")
     return tuple(map(_known, splits[split]))
+
+
+def _in_no_split(folder: Path, splits: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Files with rows that belong to no split of a folder, as names in it."""
+    read = {file.resolve() for files in splits.values() for file in files}
+    found = sorted(file for file in folder.rglob("*") if file.name.endswith(ROW_SUFFIXES) and file.is_file())
+    inside = [(file, file.relative_to(folder)) for file in found if file.resolve() not in read]
+    return [
+        str(name)
+        for file, name in inside
+        if not any(part.startswith(".") for part in name.parts) and (file.suffix != ".json" or _is_array(file))
+    ]
 
 
 def read_file(path: Path, columns: Sequence[str] | None = None, start: Start = BEGINNING) -> Iterator[Row]:
@@ -219,7 +238,7 @@ def _object(value: Any, source: str, number: int, position: int) -> Row:
 def _is_array(path: Path) -> bool:
     """Whether a JSON file is an array of objects, rather than JSON lines under the wrong suffix."""
     with path.open("rb") as file:
-        return file.read(64).lstrip()[:1] == b"["
+        return file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
 def _json_array(path: Path) -> Iterator[Row]:
@@ -239,4 +258,14 @@ def _text_lines(path: Path) -> Iterator[Row]:
         for number, line in enumerate(lines, start=1):
             position += len(line)
             if line.strip():
-                yield Row(str(path), number, {"prompt": line.decode("utf-8", "replace").strip()}, "", position)
+                yield _prompt(line, str(path), number, position)
+
+
+def _prompt(line: bytes, source: str, number: int, position: int) -> Row:
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # as in UTF-16
+        return Row(source, number, {}, "the line is not UTF-8", position)
+    return Row(source, number, {"prompt": text.strip()}, "", position)

@@ -27,7 +27,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None, first: int = 
             for batch in file.iter_batches(ROWS_PER_READ, row_groups=groups, columns=chosen, use_threads=False):
                 yield from batch.slice(min(max(0, first - number), len(batch))).to_pylist()
                 number += len(batch)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # the last two: values that Python can't hold
         raise _unreadable(path, f" (after row {number})", error) from error
 
 

@@ -120,6 +120,11 @@ def find_responses(columns: Mapping[str, Any]) -> list[Any] | None:
     return responses
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8, and with it parquet, can hold the text."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _content(turn: Mapping[str, Any]) -> Any:
     return turn.get("content") if turn.get("content") is not None else turn.get("value")
 

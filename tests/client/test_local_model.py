@@ -131,6 +131,15 @@ async def test_a_response_too_long_for_the_model_loses_its_middle() -> None:
     assert reward.error is FailureKind.CONTEXT_OVERFLOW
 
 
+async def test_a_batch_that_can_not_be_made_is_a_failure_too_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = LikelihoodJudge(**LOCAL, max_attempts=1)
+    await judge.score(CONVERSATION, ["Soil."])
+    with monkeypatch.context() as broken:
+        broken.setattr(LocalModel, "split", lambda *_: (_ for _ in ()).throw(RuntimeError("no batch")))
+        (reward,) = await asyncio.wait_for(judge.score(CONVERSATION, ["Clay."]), 60)
+    assert (reward.error, "no batch" in (reward.detail or "")) == (FailureKind.SERVER_ERROR, True)
+
+
 async def test_a_model_that_fails_is_a_failure_of_that_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = LikelihoodJudge(**LOCAL, max_attempts=1)
     await judge.score(CONVERSATION, ["Soil."])

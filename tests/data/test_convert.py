@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.conversation import Message
 from open_instruct_flip.data.convert import convert
-from open_instruct_flip.data.prompts import conversation_key, is_encodable, read_prompt
+from open_instruct_flip.data.prompts import conversation_key, read_prompt
 from open_instruct_flip.data.validate import validate_dataset
 from open_instruct_flip.errors import FlipError, UsageError
 from open_instruct_flip.rows.files import Row, read_rows
 from open_instruct_flip.rows.parquet import ROWS_PER_GROUP
-from open_instruct_flip.rows.shapes import BadRowError
+from open_instruct_flip.rows.shapes import BadRowError, is_encodable
 
 BAD_ROWS = Path(__file__).parent / "wildchat_bad_rows.jsonl"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -24,10 +26,10 @@ from open_instruct_flip.data.filters import (
     words,
 )
 from open_instruct_flip.data.near_duplicates import NearDuplicates, jaccard, word_pairs
-from open_instruct_flip.data.prompts import ChatPrompt
+from open_instruct_flip.data.prompts import ChatPrompt, read_prompt
 from open_instruct_flip.data.sampling import Pool
 from open_instruct_flip.data.subjects import has_code, has_math
-from open_instruct_flip.errors import UsageError
+from open_instruct_flip.errors import FlipError, UsageError
 
 TEXT = st.text(max_size=200)
 WORDS = st.lists(st.sampled_from(["amber", "bee", "cloud", "dune", "elm", "fog", "gull"]), min_size=1, max_size=30)
@@ -284,3 +286,37 @@ def test_every_allowed_threshold_works(threshold: float) -> None:
     assert not seen.add(text)
     assert seen.add(text)
     assert seen.add(f"{text} Please!") == (threshold < 0.9)
+
+
+def test_a_benchmark_is_found_whatever_its_apostrophes() -> None:
+    benchmarks = Benchmarks(["I don't know what to cook for dinner"], ngram=8)
+    assert benchmarks.contain("Well, I don’t know what to cook for dinner.")
+
+
+def test_a_benchmark_without_a_word_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(UsageError, match=r"empty\.jsonl holds no user turn"):
+        Benchmarks.from_files([tmp_path / "empty.jsonl"], 8)
+
+
+def test_a_row_of_a_benchmark_that_can_not_be_read_can_not_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "bench.jsonl").write_text('{"prompt": ["one", "two"]}\n')
+    with pytest.raises(FlipError, match="a benchmark has to be read as a whole"):
+        Benchmarks.from_files([tmp_path / "bench.jsonl"], 8)
+
+
+def test_a_folder_with_files_in_no_split_is_no_benchmark(tmp_path: Path) -> None:
+    row = '{"prompt": "Name three rivers that flow through the city of Vienna."}\n'
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text(row)
+    assert Benchmarks.from_files([tmp_path], 8)
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": ["Name a mountain."]}), tmp_path / "more.parquet")
+    with pytest.raises(UsageError, match=r"reads no more\.parquet; give the files one by one"):
+        Benchmarks.from_files([tmp_path], 8)
+
+
+@pytest.mark.parametrize("label", ["", " ", "en-US", "en_GB", "English"])
+def test_english_has_many_labels_and_an_empty_one_says_nothing(label: str) -> None:
+    row = {"prompt": "What should I cook for six people?", "language": label}
+    assert is_english(read_prompt(row))
+    assert not is_english(read_prompt({**row, "language": "de-AT"}))

@@ -46,6 +46,26 @@ def test_a_warning_is_0_unless_strict(tmp_path: Path, capsys: pytest.CaptureFixt
     assert validate(tmp_path / "data.jsonl", [GOOD, GOOD], "--strict") == 1
 
 
+def test_strict_has_nothing_to_say_of_a_clean_dataset(tmp_path: Path) -> None:
+    assert validate(tmp_path / "data.jsonl", [GOOD], "--strict") == 0
+
+
+@pytest.mark.parametrize(
+    ("turn", "kind"),
+    [
+        ({"role": None, "content": "Hi"}, "messages"),
+        ({"role": ["user"], "content": "Hi"}, "messages"),
+        ({"role": "user", "content": "Name a \ud83d river."}, "surrogate"),
+    ],
+)
+def test_odd_turns_are_findings(
+    tmp_path: Path, turn: dict[str, Any], kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [GOOD | {"messages": [turn, *GOOD["messages"]]}]
+    assert validate(tmp_path / "data.jsonl", rows, "--json") == 1
+    assert kind in {finding["kind"] for finding in json.loads(capsys.readouterr().out)}
+
+
 def test_labels_and_remap(tmp_path: Path) -> None:
     rows = [GOOD | {"dataset": "mine"}]
     assert validate(tmp_path / "data.jsonl", rows) == 1

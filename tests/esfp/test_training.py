@@ -11,6 +11,10 @@ from tiny_masked_lm import save_tiny_masked_lm
 
 from open_instruct_flip.commands.main import run as flip
 from open_instruct_flip.compare.history import read_run
+from open_instruct_flip.errors import UsageError
+from open_instruct_flip.esfp.config import TrainConfig
+from open_instruct_flip.esfp.pairs import Pair, read_pairs
+from open_instruct_flip.esfp.training import split_pairs
 from open_instruct_flip.judges.esfp.judge import EsfpJudge
 from open_instruct_flip.judges.esfp.slot import TEMPLATE, read_slot
 from open_instruct_flip.judging import progress
@@ -225,3 +229,42 @@ def test_pairs_of_turns_are_read_as_preference_data_has_them(base: str, tmp_path
     code, out = train(tmp_path, base, rows, "--no_explanations", "--epochs", "1")
     assert code == 0
     assert "1 pairs trained on, 1 held out" in (out / "README.md").read_text()
+
+
+TURNS = [{"role": "user", "content": "Name rain."}]
+ANSWER = [{"role": "assistant", "content": "It was rain."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"chosen": [*TURNS, *ANSWER], "rejected": [*TURNS, *TURNS]}, "rejected ends with a turn of 'user'"),
+        (
+            {"chosen": [*TURNS, *ANSWER], "rejected": [{"role": "user", "content": "Name soil."}, *ANSWER]},
+            "do not answer the same conversation",
+        ),
+        ({"prompt": "Name \ud83d rain.", "chosen": "It was rain.", "rejected": "Nothing."}, "half a surrogate pair"),
+    ],
+)
+def test_a_row_that_is_no_pair_is_one_line(row: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"pairs\.jsonl:1: .*{says}"):
+        list(read_pairs(write(tmp_path / "pairs.jsonl", [row])))
+
+
+def test_a_system_prompt_beside_the_turns_belongs_to_the_conversation(tmp_path: Path) -> None:
+    row = {"system": "Be brief.", "chosen": [*TURNS, *ANSWER], "rejected": "Nothing."}
+    (pair,) = read_pairs(write(tmp_path / "pairs.jsonl", [row]))
+    assert pair.conversation == ({"role": "system", "content": "Be brief."}, *TURNS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_conversation_does_not_take_all_pairs_away_from_training(seed: int) -> None:
+    def pairs(name: str, count: int) -> list[Pair]:
+        return [Pair(({"role": "user", "content": name},), f"{name} {n}", "no") for n in range(count)]
+
+    many = [*pairs("large", 50), *(pair for n in range(50) for pair in pairs(f"small {n}", 1))]
+    for given, held in ((many, 10), (pairs("large", 99) + pairs("small", 1), 1), (pairs("a", 6) + pairs("b", 5), 5)):
+        train, heldout = split_pairs(given, TrainConfig("base", "out", heldout=0.1, seed=seed))
+        assert len(heldout) == held
+        assert len(train) + len(heldout) == len(given)
+        assert not {p.conversation[0]["content"] for p in train} & {p.conversation[0]["content"] for p in heldout}

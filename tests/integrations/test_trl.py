@@ -42,10 +42,16 @@ def turn(content, role="user"):
 
 async def test_each_prompt_is_judged_as_one_group_and_rewards_keep_their_order():
     judge = EchoJudge()
-    prompts = [turn("a"), turn("b"), turn("a"), turn("b")]
+    prompts = [turn("a"), turn("a"), turn("b"), turn("b")]
     completions = [turn(text, "assistant") for text in ("0.1", "0.2", "0.3", "0.4")]
     assert await flip_reward(judge)(prompts=prompts, completions=completions) == [0.1, 0.2, 0.3, 0.4]
-    assert judge.groups == [(turn("a"), ["0.1", "0.3"]), (turn("b"), ["0.2", "0.4"])]
+    assert judge.groups == [(turn("a"), ["0.1", "0.2"]), (turn("b"), ["0.3", "0.4"])]
+
+
+async def test_a_prompt_that_comes_twice_in_a_batch_has_two_groups_with_their_own_means():
+    prompts = ["a"] * 2 + ["b"] * 2 + ["a"] * 2
+    rewards = await flip_reward(EchoJudge())(prompts=prompts, completions=["0.8", "late", "1", "0", "0.2", "0.2"])
+    assert rewards == pytest.approx([0.8, 0.8, 1, 0, 0.2, 0.2])
 
 
 class ContentJudge(EchoJudge):

@@ -113,6 +113,16 @@ def test_of_several_turns_the_last_one_is_the_response(last, answer, special):
     assert RolloutReader(tokenizer).read(prompt, completion, token_ids).response == answer
 
 
+@pytest.mark.parametrize("thinks", [False, True])
+def test_a_turn_that_ends_in_a_call_of_a_tool_is_no_answer(thinks):
+    tokenizer = tiny_grpo.tokenizer()
+    call = '<tool_call>{"name": "search", "arguments": {"q": "Is it sunny?"}}</tool_call><|end|>'
+    token_ids = tokenizer(("<think>I ask.</think>" if thinks else "") + call, add_special_tokens=False)["input_ids"]
+    completion = [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "search"}}]}]
+    prompt = [{"role": "user", "content": "Is it sunny?"}]
+    assert RolloutReader(tokenizer).read(prompt, completion, token_ids).response == ""
+
+
 def test_a_special_token_without_a_role_is_no_answer(opening):
     tokenizer = copy.deepcopy(opening)
     tokenizer.add_tokens([AddedToken("<|eot_id|>", special=True)], special_tokens=True)

@@ -44,16 +44,18 @@ def needed_judges(config: Any, options: FlipOptions) -> list[type[Judge]]:
     served = served_labels(verifiers, config.remap_verifier)
     labels: set[str] = set()
     unread = []
-    for name, split in dict.fromkeys(_entries(config)):
+    training, evaluation = _entries(config)
+    for name, split in dict.fromkeys([*training, *evaluation]):
         findings = _findings(name, split, verifiers, config.remap_verifier, options)
         if findings is None:
             unread.append(name)
             continue
         _refuse(name, findings)
-        labels.update(_labels(name, split))
-    asked = [verifiers[served[label]] for label in sorted(labels) if label in served]
-    names = dict.fromkeys(verifier.judge_type for verifier in asked if isinstance(verifier, JudgeVerifier))
-    judges = [judge_class(name) for name in names or ([FALLBACK_JUDGE] if unread else [])]
+        found = set(_labels(name, split))
+        labels |= found
+        if (name, split) in evaluation:
+            _warn_of_single_responses(name, _judges(found, verifiers, served))
+    judges = _judges(labels, verifiers, served) or ([judge_class(FALLBACK_JUDGE)] if unread else [])
     if not unread:
         _check_options(judges, options.judge_options)
     return judges
@@ -80,6 +82,24 @@ def _findings(
         return None
 
 
+def _judges(labels: Iterable[str], verifiers: Mapping[str, Any], served: Mapping[str, str]) -> list[type[Judge]]:
+    """The judges of this package that labels ask for."""
+    asked = [verifiers[served[label]] for label in sorted(labels) if label in served]
+    names = dict.fromkeys(verifier.judge_type for verifier in asked if isinstance(verifier, JudgeVerifier))
+    return [judge_class(name) for name in names]
+
+
+def _warn_of_single_responses(name: str, judges: Iterable[type[Judge]]) -> None:
+    for judge in judges:
+        if judge.compares_group:
+            logger.warning(
+                "evaluation on %s: the %s judge compares responses and can't judge a single one; with "
+                "--eval_pass_at_k 1, the default, eval/scores are stand-ins (eval/flip/failure_rate is 1)",
+                name,
+                judge.name,
+            )
+
+
 def _labels(name: str, split: str) -> Iterator[str]:
     """The labels of a dataset's rows, in lower case as Open Instruct compares them."""
     for row in read_rows(name, split=split, columns=("dataset",)):
@@ -95,14 +115,16 @@ def _check_options(judges: Sequence[type[Judge]], given: Mapping[str, Any]) -> N
         raise UsageError(f"of the judges that the datasets' labels ask for: {error}") from None
 
 
-def _entries(config: Any) -> Iterator[tuple[str, str]]:
-    """Name and split of each entry of the mixers, where one split may stand for all entries."""
-    for mixer, splits in (
-        (config.dataset_mixer_list, config.dataset_mixer_list_splits),
-        (config.dataset_mixer_eval_list, config.dataset_mixer_eval_list_splits),
-    ):
-        names = mixer[::2]
-        yield from zip(names, splits * len(names) if len(splits) == 1 else splits, strict=False)
+def _entries(config: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Name and split of each entry of the mixers, for training and for evaluation; one split may stand for all."""
+    training, evaluation = (
+        list(zip(mixer[::2], splits * len(mixer[::2]) if len(splits) == 1 else splits, strict=False))
+        for mixer, splits in (
+            (config.dataset_mixer_list, config.dataset_mixer_list_splits),
+            (config.dataset_mixer_eval_list, config.dataset_mixer_eval_list_splits),
+        )
+    )
+    return training, evaluation
 
 
 def _refuse(name: str, findings: Sequence[DatasetFinding]) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 from open_instruct_flip.conversation import Message
@@ -50,6 +51,8 @@ class RolloutReader:
         """
         conversation: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         text, opened = _text(completion), self._opens_thinking(prompt)
+        if not isinstance(completion, str) and completion[-1].get("tool_calls"):
+            return Rollout(conversation, final_answer(text))  # its tokens hold the call, which is no answer
         if self.processing_class is None or token_ids is None:
             return Rollout(conversation, final_answer(text, opened=opened))
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
@@ -81,11 +84,12 @@ class RolloutReader:
 
 
 def grouped(rollouts: Sequence[Rollout]) -> list[list[int]]:
-    """Numbers of the rollouts that answer the same conversation, in the order of their first ones."""
-    groups: dict[str, list[int]] = {}
-    for number, rollout in enumerate(rollouts):
-        groups.setdefault(repr(rollout.conversation), []).append(number)
-    return list(groups.values())
+    """Numbers of neighbouring rollouts that answer the same conversation, as TRL orders those of a group.
+
+    A conversation that comes twice in a batch has two groups, each with its own mean.
+    """
+    conversations = [repr(rollout.conversation) for rollout in rollouts]
+    return [list(group) for _, group in groupby(range(len(rollouts)), key=conversations.__getitem__)]
 
 
 @cache
