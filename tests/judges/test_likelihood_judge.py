@@ -69,6 +69,26 @@ async def test_a_reward_holds_the_tokens_that_it_was_made_of(model: ScriptedMode
         assert (logprobs, without) == ((UNSEEN, SEEN, SEEN), priors)
 
 
+async def test_after_a_server_was_gone_nothing_of_the_model_that_it_had_is_left(model: ScriptedModel) -> None:
+    def unreachable(request: ChatRequest) -> Completion:
+        raise RequestFailed(FailureKind.UNREACHABLE, "no route")
+
+    def another(request: ChatRequest) -> Completion:
+        completion = vllm(request)
+        surer = [
+            entry and {token: {**told, "logprob": told["logprob"] / 2} for token, told in entry.items()}
+            for entry in completion.prompt_logprobs or ()
+        ]
+        return replace(completion, prompt_logprobs=surer)
+
+    judge = LikelihoodJudge(**ENDPOINT)
+    for answer in (vllm, unreachable, another):
+        model.answer = answer
+        (reward,) = await judge.score(CONVERSATION, ["Soil is fertile."])
+    (fresh,) = await LikelihoodJudge(**ENDPOINT).score(CONVERSATION, ["Soil is fertile."])
+    assert reward.score == fresh.score != 0.5
+
+
 async def test_an_instruction_that_is_likely_anyway_gains_nothing(model: ScriptedModel) -> None:
     model.answer = vllm
     (reward,) = await LikelihoodJudge(**ENDPOINT).score([{"role": "user", "content": NO_RESPONSE[1:-1]}], [NO_RESPONSE])
