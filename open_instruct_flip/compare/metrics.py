@@ -56,7 +56,7 @@ METRICS = (
     Metric("f1", "Instruction F1", "", True, "higher", ("f1", "flip/f1_mean", "rewards/f1/mean")),
     Metric(
         "copy_rate",
-        "Copied of the instruction",
+        "Copied from the instruction",
         "",
         True,
         "lower",
