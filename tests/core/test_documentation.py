@@ -30,7 +30,7 @@ CHANGES = ROOT / "CHANGELOG.md"  # names what is gone, too
 
 # Flags that the documentation names and other programs parse; all others are looked for in this project.
 OTHERS = {
-    "Open Instruct": "--advantage_normalization_type --dataset_mixer_list --dataset_mixer_list_splits "
+    "Open Instruct": "--advantage_normalization_type --dataset_mixer_list --dataset_mixer_list_splits --eval_pass_at_k "
     "--dataset_skip_cache --inflight_updates --llm_judge_max_context_length --llm_judge_max_tokens "
     "--llm_judge_temperature --llm_judge_timeout --non_stop_penalty --reward_aggregator --rho_clamp_upper_bound "
     "--use_rho_correction --verification_reward",
