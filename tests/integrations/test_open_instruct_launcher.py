@@ -323,3 +323,14 @@ def test_ray_workers_get_the_checkout_through_the_environment(monkeypatch):
     checkout.put_on_path(str(DOUBLE))
     assert os.environ["PYTHONPATH"] == f"/elsewhere{os.pathsep}{DOUBLE}"
     assert sys.path.count(str(DOUBLE)) == 1
+
+
+@pytest.mark.parametrize(("label", "warnings"), [("general-pairwise", 1), ("general-flip", 0)])
+def test_an_evaluation_by_a_judge_that_compares_responses_is_warned_of(
+    label, warnings, launch, judge_server, dataset, tmp_path, caplog
+):
+    training, evaluation = dataset(row()), tmp_path / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "test.jsonl").write_text(json.dumps(row(label=label)) + "\n")
+    launch(*flags(judge_server, training), "--dataset_mixer_eval_list", str(evaluation), "1.0")
+    assert sum("can't judge a single one" in message for message in caplog.messages) == warnings
