@@ -53,7 +53,7 @@ def train(data: str, decontaminate: tuple[str, ...], decontaminate_ngram: int, c
     click.echo(measures_table(outcome))
     for name, change, error in outcome.fallen():
         click.echo(f"flip: warning: {name} is below the base's: {change:+.3f} ± {error:.3f}", err=True)
-    if outcome.change[config.best_by] <= 0:
+    if outcome.after[config.best_by] <= outcome.before[config.best_by]:
         click.echo(f"flip: warning: {config.best_by}, by which it was chosen, is no better than the base's", err=True)
     click.echo(f"serve it with: flip serve judge {config.out}/judge")
 

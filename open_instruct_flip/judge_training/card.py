@@ -30,7 +30,7 @@ class Outcome:
     Attributes:
         before: The base's measures on the held-out pairs, with their standard errors as `<name>_se`.
         after: Those of the checkpoint that was kept.
-        change: From the one to the other, pair by pair, with its standard errors.
+        change: From the one to the other, pair by pair, with its standard errors; empty where that is not known.
         baselines: What needs no model, by its name.
         best_step: The step of that checkpoint.
         num_steps: Steps that were trained.
@@ -61,7 +61,7 @@ class Outcome:
 
     def fallen(self) -> list[tuple[str, float, float]]:
         """The measures that fell by more than one standard error, with their change and its error."""
-        changes = [(name, self.change[name], self.change[f"{name}_se"]) for name in MEASURES]
+        changes = [(name, self.change[name], self.change[f"{name}_se"]) for name in MEASURES if name in self.change]
         return [(name, change, error) for name, change, error in changes if change < -error]
 
 

@@ -28,9 +28,12 @@ def write_measured(folder: Path, step: int, pairs: Sequence[Pair], measured: Mea
 
 
 def changes(folder: Path, before: int, after: int) -> Mapping[str, float]:
-    """The mean change of each measure between two steps, and its standard error over the pairs as `<name>_se`."""
-    earlier, later = (
-        [json.loads(line) for line in file_of(folder, step).read_bytes().split(b"\n") if line]
-        for step in (before, after)
-    )
+    """The mean change of each measure between two steps, and its standard error over the pairs as `<name>_se`.
+
+    Nothing where one of the files is gone: a judge that is trained is worth more than its card.
+    """
+    files = [file_of(folder, step) for step in (before, after)]
+    if not all(file.exists() for file in files):
+        return {}
+    earlier, later = ([json.loads(line) for line in file.read_bytes().split(b"\n") if line] for file in files)
     return means({name: [b[name] - a[name] for a, b in zip(earlier, later, strict=True)] for name in MEASURES})

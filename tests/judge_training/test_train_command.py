@@ -219,6 +219,7 @@ def test_where_the_best_checkpoint_is_gone_the_card_is_of_the_weights_that_are_s
         with pytest.raises(KilledError):
             run(arguments(data, tmp_path / "run", *options))
     (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "heldout" / "step_0.jsonl").unlink()
     assert run(arguments(data, tmp_path / "moved", *options)) == 0
     curve = read_lines(tmp_path / "moved" / "history.jsonl")
     gains = {row["step"]: row["likelihood_gain"] for row in curve if "f1" in row}
