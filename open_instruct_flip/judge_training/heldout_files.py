@@ -11,7 +11,7 @@ from open_instruct_flip.judge_training.pairs import Pair
 from open_instruct_flip.judging.lines import encode
 
 
-def file_of(folder: Path, step: int) -> Path:
+def _file_of(folder: Path, step: int) -> Path:
     """Where a step's measures of each pair lie."""
     return folder / f"step_{step}.jsonl"
 
@@ -24,7 +24,7 @@ def write_measured(folder: Path, step: int, pairs: Sequence[Pair], measured: Mea
         {"instruction": pair.instruction, "response": pair.response, "inferred": inferred, **figures}
         for pair, inferred, figures in zip(pairs, measured.inferred, columns, strict=True)
     ]
-    file_of(folder, step).write_bytes(b"".join(map(encode, rows)))
+    _file_of(folder, step).write_bytes(b"".join(map(encode, rows)))
 
 
 def changes(folder: Path, before: int, after: int) -> Mapping[str, float]:
@@ -32,7 +32,7 @@ def changes(folder: Path, before: int, after: int) -> Mapping[str, float]:
 
     Nothing where one of the files is gone: a judge that is trained is worth more than its card.
     """
-    files = [file_of(folder, step) for step in (before, after)]
+    files = [_file_of(folder, step) for step in (before, after)]
     if not all(file.exists() for file in files):
         return {}
     earlier, later = ([json.loads(line) for line in file.read_bytes().split(b"\n") if line] for file in files)

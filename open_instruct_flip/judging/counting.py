@@ -41,7 +41,7 @@ def estimated_tokens(text: str) -> int:
         >>> estimated_tokens("Name three rivers."), estimated_tokens("三つの川の名前を挙げてください。")
         (4, 16)
     """
-    others = sum(1 for character in text if not character.isascii())
+    others = len(text) - len(text.encode("ascii", "ignore"))
     return (len(text) - others) // CHARS_PER_TOKEN + others
 
 

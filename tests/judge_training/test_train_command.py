@@ -12,11 +12,12 @@ from statistics import fmean, stdev
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, T5Config
 from trl import SFTConfig
 
 from open_instruct_flip.commands.main import run
 from open_instruct_flip.compare.sources import read_any
+from open_instruct_flip.errors import UsageError
 from open_instruct_flip.judge_training import follow, memory, train
 from open_instruct_flip.judge_training.config import JudgeTrainingConfig
 from open_instruct_flip.judge_training.lessons import Prompts
@@ -283,6 +284,11 @@ def test_too_little_memory_is_said_before_the_start(data, tmp_path, capsys, monk
     monkeypatch.setattr(memory, "free_bytes", lambda gpu: 10**6)
     given = arguments(data, tmp_path / "run", "--full")
     assert_refused(given, "GB of memory, and 0.0 GB are free: try --device_batch_size 1", tmp_path, capsys)
+
+
+def test_a_base_that_does_not_go_on_with_text_is_refused(config):
+    with pytest.raises(UsageError, match="is no language model that goes on with text"):
+        memory.needed_bytes(T5Config(), config, 500, gpu=False, bfloat16=False)
 
 
 def assert_refused(given, says, tmp_path, capsys):

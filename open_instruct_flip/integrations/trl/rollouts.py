@@ -50,9 +50,10 @@ class RolloutReader:
             UsageError: The completion does not end with text.
         """
         conversation: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        text, opened = _text(completion), self._opens_thinking(prompt)
+        text = _text(completion)
         if not isinstance(completion, str) and completion[-1].get("tool_calls"):
             return Rollout(conversation, final_answer(text))  # its tokens hold the call, which is no answer
+        opened = self._opens_thinking(prompt)
         if self.processing_class is None or token_ids is None:
             return Rollout(conversation, final_answer(text, opened=opened))
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
